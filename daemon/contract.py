@@ -1,0 +1,381 @@
+"""All that a handler, a performer or a room may see of the machine.
+
+**A handler decides, the ledger remembers, the runner acts.** A handler gets a job and a read-only view and returns
+a value: ``Planned``, ``Postponed`` or ``Rejected``. The ledger commits all of that value in one transaction. The runner
+then performs the effects, outside any transaction, and commits each receipt. Three things follow and need no code
+of their own: dry run is not performing the effects; a decision is tested by calling a function; a crash at any
+instruction leaves either a decision not yet taken or an effect whose fate is looked up before it is tried again.
+
+This file is a leaf: it imports nothing of callspool but the errors it names in docstrings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from sqlite3 import Row
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import typer
+
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+Fields: TypeAlias = Mapping[str, Json]
+
+
+class Clock(Protocol):
+    """Where time comes from. Nothing below ``app`` and ``cli`` asks the system itself."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC. For deadlines that must survive a restart."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump. For quiet windows and durations inside one run."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------- what is known
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One content in one role: what a settled file became. Several paths may hold it.
+
+    ``evidence`` is what the file's name says (stamp, epoch, ids), normalised by the room that owns the role; equal
+    content with other evidence is another item. ``name`` is the printable base name, ``path`` the printable path relative to
+    the root, both of the first file that brought the content. ``mtime_ns`` is that file's, in nanoseconds since the epoch.
+    ``flags`` are doubts raised while settling, such as ``weak_settle`` or ``incomplete``.
+    """
+
+    id: int
+    role: str
+    kind: str
+    sha256: str
+    size: int
+    evidence: str
+    name: str
+    path: str
+    mtime_ns: int
+    first_seen_at: datetime
+    flags: tuple[str, ...] = ()
+
+
+class Contents(Protocol):
+    """The bytes of items, as they were when they were hashed. Safe to use from any thread."""
+
+    def open(self, item_id: int) -> AbstractContextManager[BinaryIO]:
+        """Open a file that holds the item's content, without following links.
+
+        Raises ContentGone when no known path holds it, and ContentMoved when size, mtime, ctime or inode is no
+        longer what was hashed: on entering, and again on leaving, so that what was read meanwhile is never used.
+        """
+        ...
+
+    def path(self, item_id: int) -> bytes:
+        """An absolute path that holds the content, checked as in ``open``. For programs that need a name."""
+        ...
+
+
+class Reader(Protocol):
+    """A read-only view of the ledger at one moment."""
+
+    @property
+    def now(self) -> datetime:
+        """The moment this decision is taken at."""
+        ...
+
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[Row]:
+        """The rows a SELECT returns. Rooms keep their SQL in ``handlers/records.py``."""
+        ...
+
+    def item(self, item_id: int) -> Item:
+        """The item with this id; raises UnknownSubject."""
+        ...
+
+    def receipt(self, key: str) -> Receipt | None:
+        """What performing the effect with this key returned, if it is done."""
+        ...
+
+
+class Tx(Protocol):
+    """The open transaction, as a fact sees it."""
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the decision being committed."""
+        ...
+
+    def execute(self, sql: str, args: Sequence[object] = ()) -> int:
+        """Run one statement; returns the number of rows it changed."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------- what is decided
+
+
+class Fact(Protocol):
+    """Something learned, able to write itself down. Writing must be repeatable: a replanned job states it again."""
+
+    def write(self, tx: Tx) -> None:
+        """Put the fact into its room's tables."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal, and after the commit of the log: ``noun.past_participle``.
+
+    ``fields`` use the documented names (``call_id``, ``path``, ``reason``, …) and hold nothing that was said,
+    nobody's name, and no number in clear.
+    """
+
+    name: str
+    fields: Fields = field(default_factory=dict)
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job to add, or to wake where (kind, key) exists already.
+
+    ``due`` is the earliest time to run it; None is at once. A waiting job is woken to the earlier of the two times.
+    """
+
+    kind: str
+    key: str
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to decide about one subject.
+
+    ``attempt`` counts from 1; interruptions do not count. ``told`` is true when a person asked for this very run
+    with ``callspool retry``.
+    """
+
+    id: int
+    kind: str
+    key: str
+    attempt: int
+    created_at: datetime
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What performing an effect returned. ``data`` is kept in the ledger; ``event`` becomes its journal line."""
+
+    data: Fields
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One change of the world outside the ledger.
+
+    ``key`` is identity plus a digest of the content: equal keys are the same effect, however many jobs want it.
+    ``identity`` names what is changed; an effect of the same type and identity with other content supersedes one still pending.
+    ``dest`` names the destination whose health it shares. ``given`` holds, when it is performed, the receipts of the
+    effects that stand before it in its job, by their ``identity``.
+    """
+
+    type: str
+    identity: str
+    dest: str
+    payload: Fields
+    key: str
+    given: Mapping[str, Receipt] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, type_: str, identity: str, dest: str, payload: Fields) -> Effect:
+        """The effect with its key made from type, identity and the SHA-256 of the canonical payload."""
+        canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:20]
+        return cls(type_, identity, dest, payload, f"{type_}:{identity}:{digest}")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Facts to write, effects to perform in this order, and jobs to add once all effects are done."""
+
+    facts: tuple[Fact, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    then: tuple[JobSpec, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Not yet: a partner is missing, a window is closed. The job runs again at ``until`` or when woken."""
+
+    until: datetime
+    reason: str
+    facts: tuple[Fact, ...] = ()
+    then: tuple[JobSpec, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A person must look. ``reason`` is short and masked; ``fix`` is the command that mends it."""
+
+    reason: str
+    fix: str = ""
+    facts: tuple[Fact, ...] = ()
+    then: tuple[JobSpec, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+Outcome: TypeAlias = Planned | Postponed | Rejected
+
+
+# ------------------------------------------------------------------------------------------------- who decides and acts
+
+
+class Handler(Protocol):
+    """Decides. Knows neither threads nor transactions nor retries."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of job it plans."""
+        ...
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Look and decide. May raise ContentError: the job then waits until the file has settled again."""
+        ...
+
+
+class Performer(Protocol):
+    """Changes the world, one effect at a time, and may be called from several threads.
+
+    It translates every vendor's error into ours (DeliveryError): what follows is decided from the class alone. Seconds of patience belong here, minutes to days to the ledger.
+    """
+
+    def find(self, effect: Effect, /) -> Receipt | None:
+        """Is it already so? Called before ``perform`` whenever the effect's fate is unknown.
+
+        Returns None where it surely is not so. Raises Unanswered where the destination cannot be asked; the runner then
+        does what ``doubt`` says.
+        """
+        ...
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Make it so and return what is worth remembering; raises a DeliveryError or a ContentError."""
+        ...
+
+    def doubt(self, effect: Effect, /) -> Literal["resend", "hold"]:
+        """What to do with an effect in doubt that cannot be looked up: again under the same key, or a person."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Workers that share the jobs of some kinds.
+
+    ``workers`` bounds how many of them are in work at once. An ``inline`` lane plans inside the write transaction, one
+    job after the other: its decisions see one another, and it must return quickly and have no effects.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    workers: int
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """A watched folder and what its files are.
+
+    ``role`` names the folder's part in an item's identity, ``kind`` the job a settled file starts. ``folder`` is
+    absolute. ``evidence`` turns a printable path relative to the root into what its name says, normalised.
+    """
+
+    role: str
+    kind: str
+    folder: str
+    evidence: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What a command of a person changes: committed together, with its journal lines."""
+
+    answer: Json
+    facts: tuple[Fact, ...] = ()
+    then: tuple[JobSpec, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
+"""A command of a person: arguments and a view in, the change out. Raises OperatorError, and then changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``doctor``: what was looked at, how it stands, what follows, and the command that mends it."""
+
+    subject: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+    exit_code: int = 1
+
+
+class Desk(Protocol):
+    """What a room's command-line verbs may use."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """A view of the ledger, beside a running daemon or without one."""
+        ...
+
+    def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
+        """Have the act done, by the running daemon if there is one, else here under the ledger's lock."""
+        ...
+
+    def show(self, value: Json, text: str) -> None:
+        """Print ``value`` where ``--json`` was given, else ``text``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the machine lends to the rooms while it builds them."""
+
+    contents: Contents
+    clock: Clock
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One room of the house, as a value. Nothing registers itself by being imported."""
+
+    name: str
+    handlers: tuple[Handler, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    performers: Mapping[str, Performer] = field(default_factory=dict)
+    inlets: tuple[Inlet, ...] = ()
+    acts: Mapping[str, Act] = field(default_factory=dict)
+    status: Callable[[Reader], Fields] | None = None
+    """Its part of ``callspool status``."""
+    explain: Callable[[Reader, str], Fields | None] | None = None
+    """What it knows of a call or path named by a person; None where it knows nothing."""
+    failures: Callable[[Reader], Sequence[Fields]] | None = None
+    """What waits for a person beyond parked jobs: each with ``subject``, ``reason`` and ``fix``."""
+    checks: tuple[Callable[[], Sequence[Finding]], ...] = ()
+    """Its lines of ``callspool doctor``."""
+    verbs: Callable[[Desk], Mapping[str, typer.Typer]] | None = None
+    """Its groups of verbs on the command line."""
+    first_start: Callable[[Reader], Acted] | None = None
+    """Run once, when the ledger is new, before anything is watched."""
+    close: Callable[[], None] = _nothing
+    """Give back what the room holds: processes, connections."""
