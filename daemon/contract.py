@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
@@ -49,7 +49,8 @@ class Item:
     ``evidence`` is what the file's name says (stamp, epoch, ids), normalised by the room that owns the role; equal
     content with other evidence is another item. ``name`` is the printable base name, ``path`` the printable path relative to
     the root, both of the first file that brought the content. ``mtime_ns`` is that file's, in nanoseconds since the epoch.
-    ``flags`` are doubts raised while settling, such as ``weak_settle`` or ``incomplete``.
+    ``flags`` are doubts raised while settling, such as ``weak_settle`` or ``incomplete``. ``replaces`` is the item that
+    the same name held before: this one is its new version.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Item:
     mtime_ns: int
     first_seen_at: datetime
     flags: tuple[str, ...] = ()
+    replaces: int | None = None
 
 
 class Contents(Protocol):
@@ -275,6 +277,15 @@ class Performer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to keep trying a destination: ``schedule`` is the wait after each failure, the last repeating;
+    ``refusals`` how often it may say no to one effect before a person must look."""
+
+    schedule: tuple[timedelta, ...]
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """Workers that share the jobs of some kinds.
 
@@ -363,6 +374,8 @@ class Room:
     handlers: tuple[Handler, ...] = ()
     lanes: tuple[Lane, ...] = ()
     performers: Mapping[str, Performer] = field(default_factory=dict)
+    patience: Mapping[str, Patience] = field(default_factory=dict)
+    """By destination."""
     inlets: tuple[Inlet, ...] = ()
     acts: Mapping[str, Act] = field(default_factory=dict)
     status: Callable[[Reader], Fields] | None = None

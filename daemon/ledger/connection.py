@@ -1,0 +1,68 @@
+"""How a connection to the ledger is opened: pragmas, types, and the refusal of disks that cannot keep the promise."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import urllib.parse
+from pathlib import Path
+
+from daemon.errors import ConfigInvalid, DiskFull, LedgerBusy, LedgerDamaged, LedgerMissing
+from daemon.filesystem import filesystem_of
+
+BUSY_TIMEOUT_S = 10.0
+"""How long a statement waits for another program's lock (a backup tool, a person's sqlite3) before it gives up."""
+
+APPLICATION_ID = 0x63616C6C
+"""'call', so that file(1) and a person can tell the ledger from any other SQLite file."""
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """The one writing connection: WAL, every commit on the disk before it returns, foreign keys on.
+
+    The file is made 0600 where it is missing. Raises ConfigInvalid on a network file system: SQLite's WAL needs shared
+    memory, and its locks lie over NFS and SMB.
+    """
+    kind = filesystem_of(os.fsencode(path.parent))
+    if kind.network:
+        raise ConfigInvalid(
+            f"state.dir lies on {kind.type}, a network file system; a ledger there is lost sooner or later",
+            fix="set state.dir to a folder on a local disk",
+        )
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = _connect(path, "rw")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for one thread. Raises LedgerMissing where there is no ledger."""
+    if not path.exists():
+        raise LedgerMissing(f"there is no ledger at {path}", fix="callspool run  (or callspool once) makes one")
+    connection = _connect(path, "ro")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def translate(error: sqlite3.Error) -> Exception:
+    """Our error for SQLite's, where ours says who must act; else the error itself."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LedgerBusy("another program holds the ledger")
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and "disk" in str(error)):
+        return DiskFull("the disk under the ledger takes no more writes", fix="free space below state.dir")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LedgerDamaged("the ledger's pages are damaged", fix="callspool run  (restores the newest daily copy)")
+    return error

@@ -1,0 +1,193 @@
+"""Read-only views of the ledger: the contract's ``Reader`` and ``Contents``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from daemon.catalogue import Stat
+from daemon.contract import Clock, Item, Receipt
+from daemon.errors import ContentGone, ContentMoved, UnknownSubject
+from daemon.ledger.connection import open_for_reading
+from daemon.states import FileState
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(us: int) -> datetime:
+    """The aware UTC datetime of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+class _Rows(Protocol):
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]: ...
+
+
+class View:
+    """A ``Reader`` over anything that can run a SELECT: a reading connection, or a transaction that is still open."""
+
+    def __init__(self, source: _Rows, now: datetime) -> None:
+        self._source = source
+        self._now = now
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the decision."""
+        return self._now
+
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """The rows of a SELECT."""
+        return self._source.rows(sql, args)
+
+    def item(self, item_id: int) -> Item:
+        """The item with this id; raises UnknownSubject."""
+        found = self.rows("SELECT * FROM item WHERE id = ?", (item_id,))
+        if not found:
+            raise UnknownSubject(f"no item {item_id}")
+        return item_of(found[0])
+
+    def receipt(self, key: str) -> Receipt | None:
+        """The receipt of a done effect."""
+        found = self.rows("SELECT receipt FROM effect WHERE key = ? AND state = 'done'", (key,))
+        return Receipt(json.loads(found[0]["receipt"])) if found else None
+
+
+def item_of(row: sqlite3.Row) -> Item:
+    """The value of a row of ``item``."""
+    return Item(
+        id=row["id"],
+        role=row["role"],
+        kind=row["kind"],
+        sha256=row["sha256"],
+        size=row["size"],
+        evidence=row["evidence"],
+        name=row["name"],
+        path=row["path"],
+        mtime_ns=row["mtime_ns"],
+        first_seen_at=moment(row["first_seen_us"]),
+        flags=tuple(json.loads(row["flags"])),
+        replaces=row["replaces"],
+    )
+
+
+class _Connection:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
+        return self.connection.execute(sql, args).fetchall()  # type: ignore[arg-type]
+
+
+class Readers:
+    """Reading connections, one to a thread, opened when first needed."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; raises LedgerMissing where there is no ledger."""
+        mine: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if mine is None:
+            mine = self._local.connection = open_for_reading(self._path)
+            with self._lock:
+                self._opened.append(mine)
+        return mine
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """A view of one moment: all its queries see the same commits."""
+        connection = self.connection()
+        connection.execute("BEGIN")
+        try:
+            yield View(_Connection(connection), self._clock.now())
+        finally:
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+
+class LedgerContents:
+    """``Contents`` over the files the ledger knows. Checks what it opens against what was hashed, on both ends."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    @contextmanager
+    def open(self, item_id: int) -> Iterator[BinaryIO]:
+        """As the contract says: never follows links, raises ContentGone or ContentMoved."""
+        path, expected = self._find(item_id)
+        fd = _open(path)
+        with os.fdopen(fd, "rb", buffering=0) as handle:
+            _check(fd, expected)
+            yield handle  # type: ignore[misc]  # FileIO is all of BinaryIO that readers of content need
+            _check(fd, expected)
+
+    def path(self, item_id: int) -> bytes:
+        """A path that holds the content at this moment."""
+        path, expected = self._find(item_id)
+        fd = _open(path)
+        try:
+            _check(fd, expected)
+        finally:
+            os.close(fd)
+        return path
+
+    def _find(self, item_id: int) -> tuple[bytes, Stat]:
+        rows = (
+            self._readers.connection()
+            .execute(
+                "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino FROM file "
+                "JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id WHERE item_id = ?",
+                (item_id,),
+            )
+            .fetchall()
+        )
+        moved = False
+        for row in rows:
+            path = os.path.join(row["root"], row["folder"], row["name"])
+            expected = Stat(row["size"], row["mtime_ns"], row["ctime_ns"], row["ino"])
+            try:
+                if row["state"] == FileState.KNOWN and _stat_of(os.lstat(path)) == expected:
+                    return path, expected
+                moved = True
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if moved:
+            raise ContentMoved("the file changed after it was hashed")
+        raise ContentGone("no file holds this content any more")
+
+
+def _open(path: bytes) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ContentGone("the file disappeared") from None
+    except OSError as error:
+        raise ContentMoved(f"the file cannot be opened ({os.strerror(error.errno or 0)})") from None
+
+
+def _check(fd: int, expected: Stat) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or _stat_of(found) != expected:
+        raise ContentMoved("the file changed after it was hashed")
+
+
+def _stat_of(found: os.stat_result) -> Stat:
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
