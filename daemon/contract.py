@@ -300,6 +300,14 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """How people name the subject of a kind of job: ``prefix`` + the job's key, in the log field ``field``."""
+
+    field: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inlet:
     """A watched folder and what its files are.
 
@@ -374,6 +382,8 @@ class Room:
     handlers: tuple[Handler, ...] = ()
     lanes: tuple[Lane, ...] = ()
     performers: Mapping[str, Performer] = field(default_factory=dict)
+    subjects: Mapping[str, Subject] = field(default_factory=dict)
+    """By kind of job."""
     patience: Mapping[str, Patience] = field(default_factory=dict)
     """By destination."""
     inlets: tuple[Inlet, ...] = ()

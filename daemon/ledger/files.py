@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
 from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat
-from daemon.contract import Event, JobSpec
+from daemon.contract import Event, JobSpec, Json
 from daemon.ledger.jobs import add_job
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import Writer, WriteTx, dumps
@@ -170,7 +170,7 @@ class LedgerFiles:
             add_job(tx, JobSpec(settled.kind, str(item_id)), self._lanes)
 
     def _journal(self, tx: WriteTx, settled: Settled, item_id: int, name: str) -> None:
-        fields = {
+        fields: dict[str, Json] = {
             "item": item_id,
             "role": settled.role,
             "path": printable(os.path.join(settled.folder, settled.name)),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from daemon.contract import Effect, Event, Job, JobSpec, Outcome, Planned, Postponed, Receipt, Rejected
+from daemon.contract import Effect, Event, Fields, Job, JobSpec, Outcome, Planned, Postponed, Receipt
 from daemon.errors import UnknownSubject
 from daemon.ledger.reading import moment
 from daemon.ledger.writer import WriteTx, dumps, micros
@@ -150,8 +150,11 @@ def claim(tx: WriteTx, lane: str, count: int, turn: int) -> tuple[Claimed, ...]:
     return tuple(claimed)
 
 
-def accept(tx: WriteTx, job: Job, outcome: Outcome, lanes: Mapping[str, str]) -> tuple[Due, ...]:
-    """Commit a decision. Returns the effects still to be performed, in order; none when the job has ended or waits."""
+def accept(tx: WriteTx, job: Job, outcome: Outcome, lanes: Mapping[str, str], named: Fields) -> tuple[Due, ...]:
+    """Commit a decision; ``named`` is the job's subject as log fields.
+
+    Returns the effects still to be performed, in order; none when the job has ended or waits.
+    """
     for fact in outcome.facts:
         fact.write(tx)
     for event in outcome.events:
@@ -165,7 +168,7 @@ def accept(tx: WriteTx, job: Job, outcome: Outcome, lanes: Mapping[str, str]) ->
         _leave(tx, job, "waiting", due_us=micros(outcome.until), reason=outcome.reason)
         return ()
     _leave(tx, job, "parked", reason=outcome.reason, fix=outcome.fix)
-    _journal_parked(tx, job, outcome)
+    tx.journal(Event("job.parked", {**named, "reason": outcome.reason, "fix": outcome.fix}, "warning"))
     return ()
 
 
@@ -428,11 +431,6 @@ def _park_sharers(tx: WriteTx, job: Job, due: Due, setback: Setback) -> None:
         "AND state = 'waiting' AND id IN (SELECT job_id FROM job_effect WHERE effect_key = ?)",
         (setback.reason, setback.fix, tx.now_us, job.id, due.effect.key),
     )
-
-
-def _journal_parked(tx: WriteTx, job: Job, outcome: Rejected) -> None:
-    fields = {"kind": job.kind, "subject": job.key, "reason": outcome.reason, "fix": outcome.fix}
-    tx.journal(Event("job.parked", fields, "warning"))
 
 
 def _spec_out(spec: JobSpec) -> Mapping[str, object]:

@@ -83,7 +83,7 @@ class _Connection:
         self.connection = connection
 
     def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
-        return self.connection.execute(sql, args).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(sql, args).fetchall()
 
 
 class Readers:
@@ -136,7 +136,7 @@ class LedgerContents:
         fd = _open(path)
         with os.fdopen(fd, "rb", buffering=0) as handle:
             _check(fd, expected)
-            yield handle  # type: ignore[misc]  # FileIO is all of BinaryIO that readers of content need
+            yield handle
             _check(fd, expected)
 
     def path(self, item_id: int) -> bytes:

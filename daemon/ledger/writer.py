@@ -15,8 +15,9 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -55,26 +56,41 @@ class WriteTx:
 
     def execute(self, sql: str, args: Sequence[object] = ()) -> int:
         """Run one statement; returns how many rows it changed."""
-        return self._connection.execute(sql, args).rowcount  # type: ignore[arg-type]
+        return self._connection.execute(sql, args).rowcount
 
     def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Rows as this transaction sees them, its own changes included."""
-        return self._connection.execute(sql, args).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(sql, args).fetchall()
 
     def row(self, sql: str, args: Sequence[object] = ()) -> sqlite3.Row | None:
         """The first row, or None."""
-        found: sqlite3.Row | None = self._connection.execute(sql, args).fetchone()  # type: ignore[arg-type]
+        found: sqlite3.Row | None = self._connection.execute(sql, args).fetchone()
         return found
 
     def insert(self, sql: str, args: Sequence[object] = ()) -> int:
         """Run one INSERT; returns the new row's id."""
-        return self._connection.execute(sql, args).lastrowid or 0  # type: ignore[arg-type]
+        return self._connection.execute(sql, args).lastrowid or 0
 
     def expect(self, sql: str, args: Sequence[object], *, rows: int = 1) -> None:
         """Run an update that names the state it expects; raises StaleRow when it changed another number of rows."""
         changed = self.execute(sql, args)
         if changed != rows:
-            raise StaleRow(f"expected {rows} row(s), changed {changed}: {sql.split(' WHERE ')[0]}")
+            raise StaleRow(f"expected {rows} row(s), changed {changed}: {sql.partition(' WHERE ')[0]}")
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of this transaction that is undone whole where it raises; what came before it stands."""
+        events, woken = len(self.events), set(self.woken)
+        self.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK TO part")
+            self.execute("RELEASE part")
+            del self.events[events:]
+            self.woken = woken
+            raise
+        self.execute("RELEASE part")
 
     def journal(self, event: Event, *, item_id: int | None = None) -> None:
         """Append one line; it is logged after the commit."""

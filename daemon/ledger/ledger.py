@@ -1,0 +1,232 @@
+"""The ledger, opened: lock, check, migrations, writer, readers."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from daemon.contract import Act, Acted, Clock, Event, JobSpec, Json
+from daemon.errors import CallspoolError, LedgerDamaged
+from daemon.ledger import jobs, upkeep
+from daemon.ledger.connection import open_for_reading, open_for_writing
+from daemon.ledger.files import LedgerFiles
+from daemon.ledger.lock import LedgerLock
+from daemon.ledger.migrate import apply, migrations_of, pending
+from daemon.ledger.reading import LedgerContents, Readers, View
+from daemon.ledger.writer import Writer, WriteTx, micros
+
+T = TypeVar("T")
+
+MACHINE_MIGRATIONS = "daemon.ledger.migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """Where the state folder keeps what."""
+
+    folder: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "ledger.db"
+
+    @property
+    def lock(self) -> Path:
+        """The kernel lock's file."""
+        return self.folder / "ledger.lock"
+
+    @property
+    def copies(self) -> Path:
+        """Daily copies, and those taken before migrations."""
+        return self.folder / "copies"
+
+    @property
+    def control(self) -> Path:
+        """The running daemon's socket."""
+        return self.folder / "control.sock"
+
+
+class Ledger:
+    """Opened for writing: this process is the only one that works on it."""
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        clock: Clock,
+        *,
+        sources: Sequence[str],
+        lanes: Mapping[str, str],
+        on_event: Callable[[Event], None],
+        on_woken: Callable[[frozenset[str]], None] = lambda _lanes: None,
+    ) -> None:
+        """Take the lock, check, restore if need be, migrate, open.
+
+        ``sources`` are the packages whose migrations apply after the machine's; ``lanes`` names the lane of each kind of job.
+        Raises AnotherInstance, LedgerMissing (newer), ConfigInvalid (network disk).
+        """
+        paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.paths = paths
+        self.clock = clock
+        self.lanes = lanes
+        self._on_event = on_event
+        self._lock = LedgerLock(paths.lock)
+        try:
+            restored = self._mend()
+            connection = open_for_writing(paths.ledger)
+            self.is_new = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            self._migrate(connection, sources)
+            self.host_id = _meta(connection, "host_id", secrets.token_hex(8))
+        except BaseException:
+            self._lock.release()
+            raise
+        self.writer = Writer(connection, self.host_id, clock, on_commit=self._committed, on_pause=self._paused)
+        self.on_woken = on_woken
+        self.readers = Readers(paths.ledger, clock)
+        self.contents = LedgerContents(self.readers)
+        self.files = LedgerFiles(self.writer, self.readers, lanes)
+        if restored is not None:
+            self._enter_hold(restored)
+
+    @property
+    def hold(self) -> str | None:
+        """Why nothing is discovered and delivered; None when all is well."""
+        with self.view() as view:
+            rows = view.rows("SELECT value FROM meta WHERE key = 'hold'")
+        return rows[0]["value"] if rows else None
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """A read-only view of one moment."""
+        with self.readers.view() as view:
+            yield view
+
+    def write(self, name: str, run: Callable[[WriteTx], T]) -> T:
+        """Run a transaction and wait until it is durable."""
+        return self.writer.write(name, run)
+
+    def act(self, name: str, act: Act, args: Mapping[str, object], *, dry_run: bool = False) -> Json:
+        """Do a person's command: look, decide and commit in one transaction. A dry run only looks and decides."""
+        if dry_run:
+            with self.view() as view:
+                return act(args, view).answer
+
+        def run(tx: WriteTx) -> Json:
+            acted = act(args, View(tx, tx.now))
+            self.apply(tx, acted)
+            return acted.answer
+
+        return self.write(f"act.{name}", run)
+
+    def apply(self, tx: WriteTx, acted: Acted) -> None:
+        """Write what a command or a first start changes."""
+        for fact in acted.facts:
+            fact.write(tx)
+        for event in acted.events:
+            tx.journal(event)
+        for spec in acted.then:
+            jobs.add_job(tx, spec, self.lanes)
+
+    def recover(self) -> None:
+        """Once, before anything runs: what the last process left in the middle."""
+        self.write("ledger.recovered", jobs.recover)
+
+    def add_jobs(self, specs: Sequence[JobSpec]) -> None:
+        """Add or wake jobs from outside a decision."""
+
+        def run(tx: WriteTx) -> None:
+            for spec in specs:
+                jobs.add_job(tx, spec, self.lanes)
+
+        self.write("jobs.added", run)
+
+    def daily_copy(self) -> Path | None:
+        """Today's copy, unless it is there already; older ones are pruned."""
+        target = self.paths.copies / upkeep.daily_name(self.clock.now())
+        if target.exists():
+            return None
+        self.copy(target)
+        upkeep.prune(self.paths.copies)
+        return target
+
+    def copy(self, target: Path) -> None:
+        """A whole, checked copy at ``target``."""
+        with closing(open_for_reading(self.paths.ledger)) as connection:
+            upkeep.copy_to(connection, target)
+        size = target.stat().st_size
+        self.write("ledger.copied", lambda tx: tx.journal(Event("ledger.copied", {"size_bytes": size})))
+
+    def release_hold(self, decision: str, tx: WriteTx) -> None:
+        """End hold mode; journaled with what the person decided."""
+        tx.execute("DELETE FROM meta WHERE key = 'hold'")
+        tx.journal(Event("ledger.released", {"reason": decision}, "warning"))
+
+    def close(self) -> None:
+        """Commit what is queued, close everything, let another process in."""
+        self.writer.close()
+        self.readers.close()
+        self._lock.release()
+
+    def _mend(self) -> upkeep.Restored | None:
+        if not self.paths.ledger.exists():
+            return None
+        if upkeep.quick_check(self.paths.ledger) is None:
+            return None
+        return upkeep.restore(self.paths.ledger, self.paths.copies, self.clock.now())
+
+    def _migrate(self, connection: sqlite3.Connection, sources: Sequence[str]) -> None:
+        todo = pending(connection, migrations_of([MACHINE_MIGRATIONS, *sources]))
+        now = self.clock.now()
+        if todo and not self.is_new:
+            upkeep.copy_to(connection, self.paths.copies / f"before-migration-{now:%Y%m%dT%H%M%SZ}.db")
+        for migration in todo:
+            apply(connection, migration, micros(now))
+
+    def _enter_hold(self, restored: upkeep.Restored) -> None:
+        copy = "no copy to restore" if restored.copy is None else f"restored {restored.copy.name}"
+        reason = f"the ledger was damaged and set aside as {restored.set_aside.name}; {copy}"
+
+        def hold(tx: WriteTx) -> None:
+            tx.execute("INSERT OR REPLACE INTO meta VALUES ('hold', ?)", (reason,))
+            tx.journal(Event("ledger.held", {"reason": reason}, "error"))
+
+        self.write("ledger.held", hold)
+
+    def _committed(self, events: Sequence[Event], woken: frozenset[str]) -> None:
+        for event in events:
+            self._on_event(event)
+        if woken:
+            self.on_woken(woken)
+
+    def _paused(self, error: CallspoolError | None) -> None:
+        if error is None:
+            self._on_event(Event("ledger.resumed", {}))
+        else:
+            self._on_event(Event("ledger.paused", {"reason": str(error)}, "error"))
+
+
+def read_only(paths: StatePaths, clock: Clock) -> Readers:
+    """Views of a ledger beside a running daemon or without one. Raises LedgerMissing, LedgerDamaged."""
+    readers = Readers(paths.ledger, clock)
+    try:
+        readers.connection().execute("SELECT count(*) FROM meta").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise LedgerDamaged(f"the ledger cannot be read: {error}", fix="callspool run  (restores a copy)") from error
+    return readers
+
+
+def copy_age(paths: StatePaths, clock: Clock) -> timedelta | None:
+    """How old the newest daily copy is; None where there is none."""
+    copies = upkeep.daily_copies(paths.copies)
+    return None if not copies else timedelta(seconds=clock.now().timestamp() - copies[0].stat().st_mtime)
+
+
+def _meta(connection: sqlite3.Connection, key: str, default: str) -> str:
+    connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, default))
+    return str(connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])

@@ -1,0 +1,110 @@
+"""The door for ``callspool``'s own commands to a running daemon: a Unix socket in the state folder.
+
+The daemon is the only process that writes the ledger; a command that changes something asks it to. One JSON line in, one
+JSON line out: ``{"act": …, "args": {…}, "dry_run": …}`` → ``{"answer": …}`` or ``{"error": …, "fix": …, "exit_code": …}``.
+The folder's mode 0700 is the lock on this door.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from daemon.contract import Json
+from daemon.errors import OperatorError
+
+LIMIT = 1 << 20
+"""Bytes of one request or answer line at most."""
+
+PATIENCE_S = 30.0
+"""How long either side waits for the other; a full disk may make the daemon slow to answer."""
+
+Do = Callable[[str, Mapping[str, Any], bool], Json]
+
+
+class RemoteRefusal(OperatorError):
+    """The daemon's answer was an error; carries its exit code."""
+
+    def __init__(self, message: str, *, fix: str, exit_code: int) -> None:
+        super().__init__(message, fix=fix)
+        self.exit_code = exit_code
+
+
+class ControlServer:
+    """Serves commands until ``close``. ``do`` gets act, args and dry_run; an OperatorError becomes the answer."""
+
+    def __init__(self, path: Path, do: Do) -> None:
+        path.unlink(missing_ok=True)  # the ledger's lock is held: a socket left here is nobody's
+        self._path = path
+        self._server = _Server(path, do)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path: Path, do: Do) -> None:
+        self.do = do
+        super().__init__(str(path), _Handler, bind_and_activate=False)
+        try:
+            self.socket.bind(_short(path))
+            os.chmod(path, 0o600)
+            self.server_activate()
+        except BaseException:
+            self.server_close()
+            raise
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    timeout = PATIENCE_S
+    server: _Server
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the command went away: nothing to answer
+            line = self.rfile.readline(LIMIT)
+            if line:
+                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        request = json.loads(line)
+        try:
+            return {"answer": self.server.do(request["act"], request["args"], bool(request["dry_run"]))}
+        except OperatorError as error:
+            return {"error": str(error), "fix": error.fix, "exit_code": error.exit_code}
+
+
+def ask(path: Path, act: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
+    """Have the running daemon do ``act``. Raises RemoteRefusal with its error, ConnectionError when nobody answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.connect(_short(path))
+        connection.sendall(json.dumps({"act": act, "args": args, "dry_run": dry_run}).encode() + b"\n")
+        with connection.makefile("rb") as stream:
+            line = stream.readline(LIMIT)
+    if not line:
+        raise ConnectionError("the daemon closed the connection without an answer")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise RemoteRefusal(answer["error"], fix=answer["fix"], exit_code=answer["exit_code"])
+    found: Json = answer["answer"]
+    return found
+
+
+def _short(path: Path) -> str:
+    """A name for the socket that fits sockaddr_un's 108 bytes, whatever the folder: relative where that is shorter."""
+    full, relative = str(path.absolute()), os.path.relpath(path)
+    return min(full, relative, key=len)
