@@ -1,9 +1,9 @@
 """What the watch asks of the ledger about files, and tells it.
 
 Leaf: the ledger implements ``Catalogue``, the watch uses it, and neither imports the other. Names and folders are
-bytes, as the file system has them; a folder is relative to its root, without leading or trailing slash, ``b""`` for the root
-itself. Reads see what is committed. Writes are queued in order, and shared commits make many of them cheap: the
-returned future is done once its commit is durable.
+bytes, as the file system has them; a folder is relative to its root, without leading or trailing slash, ``b""`` for
+the root itself. Reads see what is committed. Writes are queued in order, and shared commits make many of them
+cheap: the returned future is done once its commit is durable.
 """
 
 from __future__ import annotations

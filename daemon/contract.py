@@ -47,10 +47,10 @@ class Item:
     """One content in one role: what a settled file became. Several paths may hold it.
 
     ``evidence`` is what the file's name says (stamp, epoch, ids), normalised by the room that owns the role; equal
-    content with other evidence is another item. ``name`` is the printable base name, ``path`` the printable path relative to
-    the root, both of the first file that brought the content. ``mtime_ns`` is that file's, in nanoseconds since the epoch.
-    ``flags`` are doubts raised while settling, such as ``weak_settle`` or ``incomplete``. ``replaces`` is the item that
-    the same name held before: this one is its new version.
+    content with other evidence is another item. ``name`` is the printable base name, ``path`` the printable path
+    relative to the root, both of the first file that brought the content. ``mtime_ns`` is that file's, in
+    nanoseconds since the epoch. ``flags`` are doubts raised while settling, such as ``weak_settle`` or
+    ``incomplete``. ``replaces`` is the item that the same name held before: this one is its new version.
     """
 
     id: int
@@ -182,9 +182,9 @@ class Effect:
     """One change of the world outside the ledger.
 
     ``key`` is identity plus a digest of the content: equal keys are the same effect, however many jobs want it.
-    ``identity`` names what is changed; an effect of the same type and identity with other content supersedes one still pending.
-    ``dest`` names the destination whose health it shares. ``given`` holds, when it is performed, the receipts of the
-    effects that stand before it in its job, by their ``identity``.
+    ``identity`` names what is changed; an effect of the same type and identity with other content supersedes one
+    still pending. ``dest`` names the destination whose health it shares. ``given`` holds, when it is performed, the
+    receipts of the effects that stand before it in its job, by their ``identity``.
     """
 
     type: str
@@ -256,7 +256,8 @@ class Handler(Protocol):
 class Performer(Protocol):
     """Changes the world, one effect at a time, and may be called from several threads.
 
-    It translates every vendor's error into ours (DeliveryError): what follows is decided from the class alone. Seconds of patience belong here, minutes to days to the ledger.
+    It translates every vendor's error into ours (DeliveryError): what follows is decided from the class alone.
+    Seconds of patience belong here, minutes to days to the ledger.
     """
 
     def find(self, effect: Effect, /) -> Receipt | None:

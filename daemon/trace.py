@@ -1,9 +1,9 @@
 """Named points on the way of a file, for tests that end the process there.
 
-A point is passed before and after every commit and every outside effect. Nothing listens in production and a point costs
-one comparison. With ``CALLSPOOL_TRACE=FILE`` each passage is appended to FILE as ``name visit``; with
-``CALLSPOOL_TRACE_KILL=name:visit`` the process sends itself SIGKILL at that passage, which is the same as kill -9 from outside
-at that very instruction.
+A point is passed before and after every commit and every outside effect. Nothing listens in production and a point
+costs one comparison. With ``CALLSPOOL_TRACE=FILE`` each passage is appended to FILE as ``name visit``; with
+``CALLSPOOL_TRACE_KILL=name:visit`` the process sends itself SIGKILL at that passage, which is the same as kill -9
+from outside at that very instruction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The ledger's jobs and effects: every transaction in which one of them moves.
 
 Four of them make the life of a job: *claim* (ready → running), *accept* (what the handler decided: facts, effects,
-next state, journal), *start* (effect → in flight, durable before the world is touched) and *confirm* (its receipt, and with the last
-one the end of the job). ``fail`` is confirm's sad twin. Each is short, and none is open while a program or a network call runs.
+next state, journal), *start* (effect → in flight, durable before the world is touched) and *confirm* (its receipt,
+and with the last one the end of the job). ``fail`` is confirm's sad twin. Each is short, and none is open while a
+program or a network call runs.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Destination:
 class Setback:
     """What a failed effect does to the ledger, as the retry policy decided it.
 
-    ``move`` is the effect's event; the job waits until ``until``, or for its destination where ``waits_for`` names it, or is
-    parked where ``until`` is None. ``destination`` is the destination's new row, if it changed.
+    ``move`` is the effect's event; the job waits until ``until``, or for its destination where ``waits_for`` names
+    it, or is parked where ``until`` is None. ``destination`` is the destination's new row, if it changed.
     """
 
     move: str
@@ -235,8 +236,8 @@ def _link(tx: WriteTx, job: Job, effects: Sequence[Effect]) -> None:
     for row in tx.rows("SELECT effect_key FROM job_effect WHERE job_id = ?", (job.id,)):
         if row["effect_key"] not in wanted:
             tx.execute(
-                "UPDATE effect SET state = 'superseded', changed_us = ? WHERE key = ? AND state IN ('pending', 'parked') "
-                "AND NOT EXISTS (SELECT 1 FROM job_effect WHERE effect_key = effect.key AND job_id != ?)",
+                "UPDATE effect SET state = 'superseded', changed_us = ? WHERE key = ? "
+                "AND state IN ('pending', 'parked') AND NOT EXISTS (SELECT 1 FROM job_effect WHERE effect_key = effect.key AND job_id != ?)",
                 (tx.now_us, row["effect_key"], job.id),
             )
     tx.execute("DELETE FROM job_effect WHERE job_id = ?", (job.id,))
@@ -381,8 +382,8 @@ def retry(tx: WriteTx, job_ids: Sequence[int]) -> int:
             (tx.now_us, job_id),
         )
         tx.execute(
-            "UPDATE job SET state = 'ready', due_us = ?, waits_for = NULL, attempt = 0, told = 1, reason = '', fix = '', "
-            "changed_us = ? WHERE id = ? AND state IN ('parked', 'waiting')",
+            "UPDATE job SET state = 'ready', due_us = ?, waits_for = NULL, attempt = 0, told = 1, reason = '', "
+            "fix = '', changed_us = ? WHERE id = ? AND state IN ('parked', 'waiting')",
             (tx.now_us, tx.now_us, job_id),
         )
         tx.journal(Event("job.retried", {"job": job_id, "kind": row["kind"], "subject": row["key"]}))

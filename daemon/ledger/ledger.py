@@ -68,8 +68,8 @@ class Ledger:
     ) -> None:
         """Take the lock, check, restore if need be, migrate, open.
 
-        ``sources`` are the packages whose migrations apply after the machine's; ``lanes`` names the lane of each kind of job.
-        Raises AnotherInstance, LedgerMissing (newer), ConfigInvalid (network disk).
+        ``sources`` are the packages whose migrations apply after the machine's; ``lanes`` names the lane of each
+        kind of job. Raises AnotherInstance, LedgerMissing (newer), ConfigInvalid (network disk).
         """
         paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.paths = paths

@@ -1,8 +1,8 @@
 """Numbered SQL files, applied once each, forward only, each committed whole together with its record.
 
-Every package that owns tables has a folder of migrations; its name is the ``source`` in the record, so that rooms number
-theirs without minding one another. A file that was changed after it was applied, or a record this program has no file for
-(a newer ledger), is refused before anything is touched.
+Every package that owns tables has a folder of migrations; its name is the ``source`` in the record, so that rooms
+number theirs without minding one another. A file that was changed after it was applied, or a record this program
+has no file for (a newer ledger), is refused before anything is touched.
 """
 
 from __future__ import annotations

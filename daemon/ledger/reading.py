@@ -153,8 +153,8 @@ class LedgerContents:
         rows = (
             self._readers.connection()
             .execute(
-                "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino FROM file "
-                "JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id WHERE item_id = ?",
+                "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino "
+                "FROM file JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id WHERE item_id = ?",
                 (item_id,),
             )
             .fetchall()

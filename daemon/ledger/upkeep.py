@@ -40,7 +40,8 @@ def quick_check(path: Path) -> str | None:
 def copy_to(source: sqlite3.Connection, target: Path) -> None:
     """A whole, checked copy of the ledger at ``target``: written beside, fsynced, renamed.
 
-    Uses SQLite's online backup, so that it may run beside a busy writer. Raises LedgerDamaged when the copy fails its check.
+    Uses SQLite's online backup, so that it may run beside a busy writer. Raises LedgerDamaged when the copy fails
+    its check.
     """
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")

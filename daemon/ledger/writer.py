@@ -1,8 +1,9 @@
 """The one writer: transactions queue here, share commits, and survive a full disk by waiting.
 
-Each transaction is a function of a ``WriteTx``. The thread takes whatever is queued, runs every function under its own
-savepoint inside one BEGIN IMMEDIATE, commits once, and only then resolves the futures: independent transactions share an
-fsync, and nobody acts on what is not yet durable. A function that raises is rolled back to its savepoint and harms no other.
+Each transaction is a function of a ``WriteTx``. The thread takes whatever is queued, runs every function under its
+own savepoint inside one BEGIN IMMEDIATE, commits once, and only then resolves the futures: independent transactions
+share an fsync, and nobody acts on what is not yet durable. A function that raises is rolled back to its savepoint
+and harms no other.
 
 When the disk is full or another program holds the file, nothing is lost and nobody is told: the whole batch is rolled
 back and run again until it commits. Everything upstream simply waits, which is what "pause" means here. Functions

@@ -1,8 +1,8 @@
 """The door for ``callspool``'s own commands to a running daemon: a Unix socket in the state folder.
 
-The daemon is the only process that writes the ledger; a command that changes something asks it to. One JSON line in, one
-JSON line out: ``{"act": …, "args": {…}, "dry_run": …}`` → ``{"answer": …}`` or ``{"error": …, "fix": …, "exit_code": …}``.
-The folder's mode 0700 is the lock on this door.
+The daemon is the only process that writes the ledger; a command that changes something asks it to. One JSON line
+in, one JSON line out: ``{"act": …, "args": {…}, "dry_run": …}`` → ``{"answer": …}`` or ``{"error": …, "fix": …,
+"exit_code": …}``. The folder's mode 0700 is the lock on this door.
 """
 
 from __future__ import annotations

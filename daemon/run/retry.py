@@ -40,8 +40,8 @@ DEFAULT_PATIENCE = Patience((timedelta(seconds=5), timedelta(minutes=1), timedel
 class Situation:
     """What a decision depends on beside the error.
 
-    ``subject`` is how a person names the job on the command line, ``named`` the same as a log field; ``chance`` is uniform
-    in [0, 1).
+    ``subject`` is how a person names the job on the command line, ``named`` the same as a log field; ``chance`` is
+    uniform in [0, 1).
     """
 
     due: Due
@@ -59,7 +59,9 @@ def healthy(name: str, now: datetime) -> Destination:
 
 
 def backoff(patience: Patience, failures: int, chance: float) -> timedelta:
-    """The wait after the ``failures``-th failure in a row (from 1), with jitter on top: never less than the schedule."""
+    """The wait after the ``failures``-th failure in a row (from 1), with jitter on top: never less than the
+    schedule.
+    """
     base = patience.schedule[min(failures, len(patience.schedule)) - 1]
     return base * (1 + JITTER * chance)
 
