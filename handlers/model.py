@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from daemon.errors import CallspoolError
+
 
 class Side(StrEnum):
     """Whose voice a file holds. ``mixed`` is everybody's."""
@@ -52,6 +54,18 @@ class AudioInfo:
     flags: tuple[str, ...] = ()
 
 
+class AudioUnreadable(CallspoolError):
+    """No length can be told for a file; ``reason`` is short, names container or codec, and is fit for logs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AudioUnavailable(CallspoolError):
+    """Nothing could look at the file just now; nothing is known of it, and it must not be refused for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One audio file of a call. The sides of one conversation share ``group``."""
@@ -90,8 +104,9 @@ class Conversation:
     """One transcript. ``document`` is the whole object as it was read, unknown fields and all.
 
     ``start_at`` is the second the call's id is made from: ``start_time``, else the session id, else the first item,
-    else the saved stamp. ``session_at``, ``field_start_at`` and ``saved_at`` keep the single pieces, since evidence that
-    disagrees with itself is weak evidence. ``lead_expected``: True promised, False none will come, None unsaid.
+    else the saved stamp. ``session_at``, ``field_start_at`` and ``saved_at`` keep the single pieces, since evidence
+    that disagrees with itself is weak evidence. ``lead_expected``: True promised, False none will come, None
+    unsaid.
     """
 
     id: int

@@ -1,0 +1,191 @@
+"""The exact length of WebM, MP3, MP4, FLAC, AAC and AMR files: the sum of what their packets hold.
+
+    length = packet durations - samples skipped at the start - samples discarded at the end
+
+libav attaches the last two to the packets (encoder delay from a LAME header, an edit list or OpusHead; DiscardPadding
+of Matroska). This gave the true count, to the sample, for every container here, with and without headers that lie;
+the header's Duration gave it for none reliably. Packets that the file's end cut through are marked corrupt and do not
+count. In Matroska times are whole milliseconds, so Opus packets are asked themselves (RFC 6716 section 3.1) and other
+codecs are decoded and counted.
+
+This module imports libav and may only be used by the worker process.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import av.error
+import av.logging
+
+from handlers.audio.failure import Unreadable, Unsupported
+from handlers.audio.ogg import opus_samples
+from handlers.model import AudioInfo
+
+av.logging.set_level(av.logging.PANIC)
+
+CLOCK_TICK_S = 0.005
+"""Timelines that agree this well with the samples agree: Matroska's clock has milliseconds."""
+
+NO_CLAIM = frozenset({"mp3", "aac", "amr"})
+"""Containers that claim no length (MP3 only in a Xing or VBRI header): libav's is a guess from the bit rate."""
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What the packets add up to; ``samples`` and the trims count at the codec's rate, times in the stream's unit."""
+
+    samples: Fraction = Fraction(0)
+    skipped: int = 0
+    discarded: int = 0
+    first: int | None = None
+    last: int | None = None
+    end: int | None = None
+    newest: Any = None
+    flags: set[str] = field(default_factory=set)
+
+
+def measure(file: BinaryIO, container: str, demuxer: str, *, claims: bool) -> AudioInfo:
+    """The length of the file as libav's ``demuxer`` cuts it into packets; ``claims``: its header names a length.
+
+    The demuxer is given, never guessed: libav's own guess would let a file that is really a playlist name others.
+    Raises Unsupported for a codec libav cannot name, Unreadable where the file cannot be opened.
+    """
+    try:
+        opened = av.open(file, format=demuxer, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        raise Unreadable(f"its {container} headers cannot be read ({type(error).__name__})") from error
+    with opened as source:
+        if not source.streams.audio:
+            raise Unsupported(f"{container} without an audio stream")
+        stream = source.streams.audio[0]
+        context: Any = stream.codec_context
+        if context is None or not context.sample_rate:
+            raise Unsupported(f"{container} with an audio codec that cannot be decoded here")
+        total = _sum(source, stream, context, container)
+        if len(source.streams.audio) > 1:
+            total.flags.add("many_streams")
+        return _info(source, stream, context, container, total, claims=claims)
+
+
+def _sum(source: Any, stream: Any, context: Any, container: str) -> _Sum:
+    total, rate = _Sum(), int(context.sample_rate)
+    opus, matroska = context.name == "opus", container in {"webm", "matroska"}
+    counted = matroska and not opus
+    for packet in _packets(source, stream, total.flags):
+        if packet.is_corrupt:
+            total.flags.add("truncated")
+            continue
+        _trims(packet, total)
+        held = Fraction(opus_samples(bytes(packet)[:2]), 48_000) if opus and matroska else None
+        _clock(packet, total, packet.duration or 0 if held is None else math.ceil(held / stream.time_base))
+        if held is not None:
+            total.samples += held * rate
+        elif counted:
+            total.samples += _decoded(context, packet, total.flags)
+        elif packet.duration:
+            total.samples += packet.duration * stream.time_base * rate
+        total.newest = packet
+    if counted:
+        total.samples += _decoded(context, None, total.flags)
+        total.skipped = total.discarded = 0
+    elif opus and not total.skipped:
+        total.skipped = _pre_skip(context)
+    if context.name == "flac" and total.newest is not None:
+        _check_last(context, total, stream.time_base * rate)
+    return total
+
+
+def _packets(source: Any, stream: Any, flags: set[str]) -> Iterator[Any]:
+    """The packets with content; a broken end ends them."""
+    try:
+        for packet in source.demux(stream):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, ValueError, OverflowError):
+        flags.add("truncated")
+
+
+def _trims(packet: Any, total: _Sum) -> None:
+    """Add the samples that the container says are no audio (libavcodec AV_PKT_DATA_SKIP_SAMPLES: two u32)."""
+    if not packet.has_sidedata("skip_samples"):
+        return
+    for side in packet.iter_sidedata():
+        if side.data_type == "skip_samples":
+            start, end = struct.unpack("<II", bytes(side)[:8])
+            total.skipped += start
+            total.discarded += end
+
+
+def _clock(packet: Any, total: _Sum, duration: int) -> None:
+    """Follow the container's own clock; ``duration`` counts in its unit."""
+    if packet.pts is None:
+        return
+    if total.last is not None and packet.pts < total.last:
+        total.flags.add("clock_jump")
+    total.first = packet.pts if total.first is None else min(total.first, packet.pts)
+    total.last = packet.pts
+    total.end = max(total.end or packet.pts, packet.pts + duration)
+
+
+def _decoded(context: Any, packet: Any, flags: set[str]) -> int:
+    """Samples that the decoder gives out for a packet; None flushes it."""
+    try:
+        return sum(int(frame.samples) for frame in context.decode(packet))
+    except (av.error.FFmpegError, ValueError):
+        flags.add("damaged")
+        return 0
+
+
+def _pre_skip(context: Any) -> int:
+    """OpusHead's pre-skip, for containers that carry the head and no trim."""
+    head = bytes(context.extradata or b"")
+    return struct.unpack_from("<H", head, 10)[0] if head.startswith(b"OpusHead") and len(head) >= 12 else 0
+
+
+def _check_last(context: Any, total: _Sum, scale: Fraction) -> None:
+    """A FLAC frame that the end of the file cut through looks whole to the demuxer; decoding it shows."""
+    trouble: set[str] = set()
+    expected = (total.newest.duration or 0) * scale
+    if expected and not _decoded(context, total.newest, trouble) + _decoded(context, None, trouble):
+        total.samples -= expected
+        total.end = None if total.end is None else total.end - total.newest.duration
+        total.flags.add("truncated")
+
+
+def _info(source: Any, stream: Any, context: Any, container: str, total: _Sum, *, claims: bool) -> AudioInfo:
+    rate = int(context.sample_rate)
+    trimmed = total.skipped + total.discarded
+    media_s = float(max(Fraction(0), total.samples - trimmed) / rate)
+    span_s = media_s
+    if total.first is not None and total.end is not None:
+        span_s = max(0.0, float((total.end - total.first) * stream.time_base - Fraction(trimmed, rate)))
+    if abs(span_s - media_s) <= CLOCK_TICK_S:
+        span_s = media_s
+    return AudioInfo(
+        container=container,
+        codec=context.codec.canonical_name,
+        sample_rate=rate,
+        channels=int(context.channels),
+        media_s=media_s,
+        span_s=span_s,
+        header_s=source.duration / av.time_base if claims and source.duration and source.duration > 0 else None,
+        start_at=_start(source.metadata),
+        flags=tuple(sorted(total.flags)),
+    )
+
+
+def _start(metadata: dict[str, str]) -> datetime | None:
+    """When the container says it was made (Matroska DateUTC, MP4 creation time); an unset clock says 1904 or 1970."""
+    try:
+        made = datetime.fromisoformat(metadata.get("creation_time", ""))
+    except ValueError:
+        return None
+    return made if made.tzinfo is not None and 2000 <= made.year < 2100 else None
