@@ -171,10 +171,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What performing an effect returned. ``data`` is kept in the ledger; ``event`` becomes its journal line."""
+    """What performing an effect returned.
+
+    ``data`` is kept in the ledger; ``event`` becomes its journal line. ``facts`` are written in the very transaction
+    that confirms the effect: between "it is done" and "we know what was done" there is no moment to die in.
+    """
 
     data: Fields
     event: Event | None = None
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,8 @@ class Effect:
     ``key`` is identity plus a digest of the content: equal keys are the same effect, however many jobs want it.
     ``identity`` names what is changed; an effect of the same type and identity with other content supersedes one
     still pending. ``dest`` names the destination whose health it shares. ``given`` holds, when it is performed, the
-    receipts of the effects that stand before it in its job, by their ``identity``.
+    receipts of the effects that stand before it in its job, by their ``identity``; ``sends`` how often it was started
+    before.
     """
 
     type: str
@@ -193,6 +199,7 @@ class Effect:
     payload: Fields
     key: str
     given: Mapping[str, Receipt] = field(default_factory=dict)
+    sends: int = 0
 
     @classmethod
     def of(cls, type_: str, identity: str, dest: str, payload: Fields) -> Effect:

@@ -215,7 +215,7 @@ def receipts(rows: _RowsOf, job: Job) -> Mapping[str, Receipt]:
 def due_of(row: sqlite3.Row, given: Mapping[str, Receipt]) -> Due:
     """The value of a row of ``effect``."""
     payload = json.loads(row["payload"])
-    effect = Effect(row["type"], row["identity"], row["dest"], payload, row["key"], dict(given))
+    effect = Effect(row["type"], row["identity"], row["dest"], payload, row["key"], dict(given), row["sends"])
     return Due(effect, EffectState(row["state"]), row["sends"], row["failures"], row["refusals"])
 
 
@@ -260,6 +260,8 @@ def start(tx: WriteTx, due: Due) -> bool:
 def confirm(tx: WriteTx, due: Due, receipt: Receipt, move: str, lanes: Mapping[str, str]) -> None:
     """The effect came about: its receipt, its journal line, and every other job that waited for it."""
     _move_effect(tx, due.effect.key, move, receipt=dumps(receipt.data), failures=0, reason="", http_status=None)
+    for fact in receipt.facts:
+        fact.write(tx)
     if receipt.event is not None:
         tx.journal(receipt.event)
     for row in tx.rows(

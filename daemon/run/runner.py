@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Literal
@@ -412,15 +413,7 @@ class _LaneState:
 
 
 def _with_given(due: Due, given: Mapping[str, Receipt]) -> Due:
-    effect = due.effect
-    merged = {**effect.given, **given}
-    return Due(
-        type(effect)(effect.type, effect.identity, effect.dest, effect.payload, effect.key, merged),
-        due.state,
-        due.sends,
-        due.failures,
-        due.refusals,
-    )
+    return replace(due, effect=replace(due.effect, given={**due.effect.given, **given}))
 
 
 def _let_go(tx: WriteTx, job: Job, rejected: Rejected, named: Mapping[str, Json]) -> None:
