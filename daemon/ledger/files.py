@@ -35,10 +35,12 @@ class LedgerFiles:
         """The root's row, made at its first registration."""
 
         def register(tx: WriteTx) -> RootRow:
+            # A person who ended hold mode on an empty ledger has said what the first roots count from.
+            told = tx.row("SELECT value FROM meta WHERE key = 'registered_ns'")
             tx.execute(
                 "INSERT INTO root (host_id, role, path, registered_ns, changed_us) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (role, path) DO NOTHING",
-                (tx.host_id, role, path, now_ns, tx.now_us),
+                (tx.host_id, role, path, now_ns if told is None else int(told["value"]), tx.now_us),
             )
             row = tx.rows("SELECT id, registered_ns FROM root WHERE role = ? AND path = ?", (role, path))[0]
             return RootRow(row["id"], role, path, row["registered_ns"])

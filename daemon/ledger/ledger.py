@@ -18,7 +18,7 @@ from daemon.ledger.connection import open_for_reading, open_for_writing
 from daemon.ledger.files import LedgerFiles
 from daemon.ledger.lock import LedgerLock
 from daemon.ledger.migrate import apply, migrations_of, pending
-from daemon.ledger.reading import LedgerContents, Readers, View
+from daemon.ledger.reading import Readers, View
 from daemon.ledger.writer import Writer, WriteTx, micros
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ class Ledger:
         paths: StatePaths,
         clock: Clock,
         *,
+        readers: Readers,
         sources: Sequence[str],
         lanes: Mapping[str, str],
         on_event: Callable[[Event], None],
@@ -88,8 +89,7 @@ class Ledger:
             raise
         self.writer = Writer(connection, self.host_id, clock, on_commit=self._committed, on_pause=self._paused)
         self.on_woken = on_woken
-        self.readers = Readers(paths.ledger, clock)
-        self.contents = LedgerContents(self.readers)
+        self.readers = readers
         self.files = LedgerFiles(self.writer, self.readers, lanes)
         if restored is not None:
             self._enter_hold(restored)

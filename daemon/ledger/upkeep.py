@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from daemon.errors import LedgerDamaged
-from daemon.ledger.connection import translate
+from daemon.ledger.connection import open_for_reading, translate
 
 KEEP_DAILY = 7
 """Daily copies kept; a week covers a long weekend nobody looked."""
@@ -27,7 +27,7 @@ class Restored:
 def quick_check(path: Path) -> str | None:
     """What SQLite's own check finds wrong with the ledger at ``path``; None when nothing is."""
     try:
-        with closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as connection:
+        with closing(open_for_reading(path)) as connection:
             rows = connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.DatabaseError as error:
         if isinstance(translate(error), LedgerDamaged):

@@ -1,0 +1,415 @@
+"""The only module that knows both packages: builds, starts and stops everything in order.
+
+``House`` is the configuration and its rooms, enough for every verb; ``Daemon`` is a house at work. The order of a
+start: ledger (lock, check, migrations), what the last process left in the middle, the door for commands, the
+workers, the watch. A stop goes the other way round, and the ledger closes last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
+
+import handlers
+from daemon import trace
+from daemon.config import Loaded, MachineConfig, load, read_secret
+from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
+from daemon.errors import BadRequest, CallspoolError, LedgerDamaged, OperatorError, UnknownSubject
+from daemon.ledger import hold, jobs
+from daemon.ledger.files import printable
+from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.ledger.reading import LedgerContents, Readers
+from daemon.ledger.writer import micros
+
+if TYPE_CHECKING:
+    from daemon.run.runner import Runner
+    from daemon.watch.watch import Watch
+
+STOP_GRACE_S = 20.0
+"""How long a stop waits for what is under way; systemd's own patience is longer."""
+
+SOURCES = ("handlers.migrations",)
+"""Packages whose migrations follow the machine's."""
+
+
+class Config(MachineConfig):
+    """The whole configuration: the machine's sections and the rooms'."""
+
+    match: MatchSettings = MatchSettings()
+    crm: CrmSettings = CrmSettings()
+    storage: StorageSettings = StorageSettings()
+    compress: CompressSettings = CompressSettings()
+    collect: CollectSettings = CollectSettings()
+
+
+@dataclass
+class House:
+    """Configuration and rooms. Opening one touches nothing but the configuration's files."""
+
+    loaded: Loaded[Config]
+    environ: Mapping[str, str]
+    clock: Clock
+
+    @classmethod
+    def open(
+        cls,
+        file: Path | None,
+        environ: Mapping[str, str],
+        cwd: Path,
+        flags: Mapping[str, Any],
+        clock: Clock,
+    ) -> House:
+        """Read the configuration; raises ConfigInvalid."""
+        loaded = load(Config, file=file, environ=environ, cwd=cwd, flags=flags, old_names=OLD_NAMES)
+        return cls(loaded, environ, clock)
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.loaded.config
+
+    def path(self, given: str | Path) -> Path:
+        """A path of the configuration, absolute."""
+        return self.loaded.base / given
+
+    @cached_property
+    def paths(self) -> StatePaths:
+        """Where the state folder keeps what."""
+        return StatePaths(self.path(self.config.state.dir))
+
+    @cached_property
+    def readers(self) -> Readers:
+        """Reading connections of this process."""
+        return Readers(self.paths.ledger, self.clock)
+
+    @cached_property
+    def rooms(self) -> tuple[Room, ...]:
+        """Every room of the registry, built from the configuration."""
+        config = self.config
+        settings = handlers.Settings(
+            recordings=str(self.path(config.watch.recordings)),
+            conversations=str(self.path(config.watch.conversations)),
+            leads=str(self.path(config.watch.leads)),
+            timezone=config.watch.timezone,
+            markers=str(self.path(config.collect.markers)),
+            match=config.match,
+            crm=config.crm,
+            crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
+        )
+        return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock))
+
+    @property
+    def lanes(self) -> dict[str, str]:
+        """The lane of each kind of job."""
+        return {kind: lane.name for room in self.rooms for lane in room.lanes for kind in lane.kinds}
+
+    @cached_property
+    def subjects(self) -> dict[str, Subject]:
+        """How people name the subject of each kind of job."""
+        return {kind: subject for room in self.rooms for kind, subject in room.subjects.items()}
+
+    def subject(self, kind: str, key: str) -> str:
+        """How people name this job's subject."""
+        known = self.subjects.get(kind)
+        return f"{kind}:{key}" if known is None else known.prefix + key
+
+    def jobs_named(self, subject: str) -> list[list[str]]:
+        """The jobs, as (kind, key), that a person may mean; raises UnknownSubject for words of no known form."""
+        kind, colon, key = subject.partition(":")
+        if colon and kind in self.lanes:
+            return [[kind, key]]
+        found = [
+            [kind, subject.removeprefix(known.prefix)]
+            for kind, known in self.subjects.items()
+            if subject.startswith(known.prefix) and subject.removeprefix(known.prefix).isdigit()
+        ]
+        if not found:
+            raise UnknownSubject(f"{subject!r} is no call or item", fix="callspool failures  shows names such as c12")
+        return found
+
+    def older_files(self, since: datetime | str | None, until: datetime | None, paths: Sequence[str]) -> dict[str, Any]:
+        """The files left alone since the install that ``once`` would take with these words; changes nothing."""
+        begin = micros(since) * 1000 if isinstance(since, datetime) else 0
+        end = micros(until) * 1000 if until is not None else 1 << 62
+        wanted = {os.path.abspath(path) for path in paths}
+        with self.readers.view() as view:
+            rows = view.rows(
+                "SELECT root.path AS root, folder.path AS folder, name FROM file JOIN folder ON folder.id = folder_id "
+                "JOIN root ON root.id = root_id WHERE file.state = 'old' AND file.state != 'known' "
+                "AND ctime_ns BETWEEN ? AND ?",
+                (begin, end),
+            )
+        found = [os.path.join(row["root"], row["folder"], row["name"]) for row in rows]
+        chosen = [path for path in found if not wanted or os.fsdecode(path) in wanted]
+        return {"files": [printable(path) for path in chosen[:100]], "count": len(chosen)}
+
+    @property
+    def acts(self) -> dict[str, Act]:
+        """Every command of a person that changes the ledger: the machine's and the rooms'."""
+        return {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
+
+    def open_ledger(self, on_event: Callable[[Event], None]) -> Ledger:
+        """The ledger, opened for writing."""
+        return Ledger(
+            self.paths,
+            self.clock,
+            readers=self.readers,
+            sources=SOURCES,
+            lanes=self.lanes,
+            on_event=on_event,
+        )
+
+    def act_alone(self, name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
+        """Do a person's command without a daemon, under the ledger's lock."""
+        ledger = self.open_ledger(lambda _event: None)
+        try:
+            return do(ledger, self.acts, name, args, dry_run=dry_run)
+        finally:
+            ledger.close()
+
+
+def do(ledger: Ledger, acts: Mapping[str, Act], name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
+    """Do a person's command by its name."""
+    if name == "ledger.copy":
+        target = Path(args["target"])
+        if not dry_run:
+            ledger.copy(target)
+        return {"copied_to": str(target)}
+    if name not in acts:
+        raise BadRequest(f"this daemon knows no command {name!r}", fix="restart it: it may be older than the program")
+    return ledger.act(name, acts[name], args, dry_run=dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    job_ids: Sequence[int]
+
+    def write(self, tx: Any) -> None:
+        jobs.retry(tx, self.job_ids)
+
+
+def retry_act(args: Mapping[str, Any], read: Reader) -> Acted:
+    """``retry``: the parked jobs of these subjects, of this reason, or all of them."""
+    rows = read.rows("SELECT id, kind, key, reason, state FROM job WHERE state IN ('parked', 'waiting') ORDER BY id")
+    if args.get("all"):
+        chosen = [row for row in rows if row["state"] == "parked"]
+    elif args.get("reason"):
+        chosen = [row for row in rows if row["state"] == "parked" and args["reason"] in row["reason"]]
+    else:
+        chosen = [row for row in rows if [row["kind"], row["key"]] in args["jobs"]]
+        if not chosen:
+            raise UnknownSubject("nothing of that name waits to be retried", fix="callspool failures")
+    answer: Json = {"retried": [f"{row['kind']}:{row['key']}" for row in chosen]}
+    return Acted(answer, facts=(_Retry(tuple(row["id"] for row in chosen)),))
+
+
+MACHINE_ACTS: Mapping[str, Act] = {
+    "retry": retry_act,
+    "ledger.adopt": hold.adopt_act,
+    "ledger.redeliver": hold.redeliver_act,
+}
+
+
+@dataclass
+class Outcome:
+    """How a pass of ``once`` ended: what was done, what failed, and the exit code that says so."""
+
+    exit_code: int
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Daemon:
+    """A house at work. ``on_event`` gets every line of the journal after its commit, and events beside it."""
+
+    def __init__(self, house: House, *, hints: bool, on_event: Callable[[Event], None]) -> None:
+        self._house = house
+        self._clock = house.clock
+        self._on_event = on_event
+        self._hints = hints
+        self.stopping = threading.Event()
+        self._fatal: CallspoolError | None = None
+        self.ledger = house.open_ledger(on_event)
+        self._started_us: int = 0
+        self.watch: Watch | None = None
+        self.runner: Runner | None = None
+        self._closers: list[Callable[[], object]] = [self.ledger.close]
+
+    @property
+    def host_id(self) -> str:
+        """This ledger's own name, random and stored once."""
+        return self.ledger.host_id
+
+    def start(self) -> None:
+        """Start everything, in order. In hold mode only the door for commands opens."""
+        from daemon.run.control import ControlServer
+
+        ledger, house = self.ledger, self._house
+        ledger.recover()
+        if ledger.is_new:
+            self._first_start()
+        control = ControlServer(house.paths.control, self._act)
+        self._closers.append(control.close)
+        self._closers.extend(room.close for room in house.rooms)
+        self._on_event(Event("daemon.started", {"pid": os.getpid()}))
+        if ledger.hold is None:
+            self._work()
+        else:
+            self._on_event(Event("daemon.held", {"reason": ledger.hold, "fix": hold.FIX}, "error"))
+
+    def wait(self) -> None:
+        """Block until told to stop. Raises what made it impossible to go on."""
+        self.stopping.wait()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def stop(self) -> None:
+        """Stop in the reverse order; what is under way gets STOP_GRACE_S."""
+        self.stopping.set()
+        for close in reversed(self._closers):
+            close()
+        self._on_event(Event("daemon.stopped", {}))
+
+    def once(
+        self, *, since: datetime | str | None, until: datetime | None, paths: Sequence[str], patience_s: float
+    ) -> Outcome:
+        """Take everything that can be taken now, deliver it, and say how that went."""
+        begun = self._clock.now()
+        if self.watch is None or self.runner is None:
+            raise LedgerDamaged(self.ledger.hold or "", fix=hold.FIX)
+        if since is not None or until is not None or paths:
+            self.watch.take(
+                paths=[os.fsencode(os.path.abspath(p)) for p in paths] or None,
+                since=None if since == "all" else since,
+                until=until,
+            )
+        self.watch.drain(patience_s)
+        self._drain_jobs()
+        return self._outcome(begun)
+
+    # ------------------------------------------------------------------------------------------------
+
+    def _first_start(self) -> None:
+        """What lies there from before us: each room says what it makes of it, before anything is watched."""
+        for room in self._house.rooms:
+            if room.first_start is not None:
+                with self.ledger.view() as view:
+                    acted = room.first_start(view)
+                self.ledger.write("ledger.begun", lambda tx, acted=acted: self.ledger.apply(tx, acted))  # type: ignore[misc]
+
+    def _work(self) -> None:
+        from daemon.run.runner import Runner
+        from daemon.watch.watch import Watch
+
+        house = self._house
+        self.runner = Runner(self.ledger, house.rooms, self._clock, on_event=self._on_event, on_fatal=self._give_up)
+        self.runner.start()
+        runner = self.runner
+        self._closers.append(lambda: runner.stop(STOP_GRACE_S))
+        inlets = [inlet for room in house.rooms for inlet in room.inlets]
+        self.watch = Watch(
+            inlets,
+            watch_options(house.config, hints=self._hints),
+            self.ledger.files,
+            self._clock,
+            on_event=self._on_event,
+        )
+        self.watch.start()
+        watch = self.watch
+        self._closers.append(lambda: watch.stop(STOP_GRACE_S))
+
+    def _act(self, name: str, args: Mapping[str, Any], dry_run: bool) -> Json:
+        answer = do(self.ledger, self._house.acts, name, args, dry_run=dry_run)
+        if name in ("ledger.adopt", "ledger.redeliver") and not dry_run and self.runner is None:
+            self._work()
+        return answer
+
+    def _give_up(self, error: Exception) -> None:
+        if isinstance(error, CallspoolError):
+            self._fatal = error
+        else:
+            self._fatal = OperatorError(f"cannot go on: {type(error).__name__}", fix="see the log; callspool doctor")
+        self._on_event(Event("daemon.failed", {"reason": str(self._fatal)}, "error"))
+        self.stopping.set()
+
+    def _drain_jobs(self) -> None:
+        """Wait until no job is ready, running, or due within a moment."""
+        assert self.runner is not None
+        while not self.stopping.is_set():
+            soon = self._clock.now() + timedelta(seconds=2)
+            with self.ledger.view() as view:
+                busy = view.rows(
+                    "SELECT 1 FROM job WHERE state IN ('ready', 'running') "
+                    "UNION ALL SELECT 1 FROM job WHERE state = 'waiting' AND due_us <= ? LIMIT 1",
+                    (micros(soon),),
+                )
+            if not busy:
+                return
+            self.stopping.wait(0.05)
+
+    def _outcome(self, begun: datetime) -> Outcome:
+        since = micros(begun)
+        with self.ledger.view() as view:
+            parked = view.rows("SELECT count(*) AS n FROM job WHERE state = 'parked' AND changed_us >= ?", (since,))[0][
+                "n"
+            ]
+            delayed = view.rows(
+                "SELECT count(DISTINCT job.id) AS n FROM job JOIN job_effect ON job_id = job.id "
+                "JOIN effect ON effect.key = effect_key WHERE job.state = 'waiting' AND effect.state != 'done'"
+            )[0]["n"]
+            shut = [row["state"] for row in view.rows("SELECT state FROM destination WHERE state != 'closed'")]
+            done = view.rows(
+                "SELECT kind, count(*) AS n FROM job WHERE state = 'done' AND changed_us >= ? GROUP BY kind", (since,)
+            )
+            old = view.rows("SELECT count(*) AS n FROM file WHERE state = 'old'")[0]["n"]
+            failing = view.rows("SELECT 1 FROM destination WHERE failures > 0")
+        code = 0
+        if parked or delayed:
+            code = 3
+        if "resting" in shut:
+            code = 21
+        elif delayed and (shut or failing):
+            code = 20
+        summary = {
+            "done": {row["kind"]: row["n"] for row in done},
+            "failed": parked,
+            "delayed": delayed,
+            "older_than_install": old,
+        }
+        return Outcome(code, summary)
+
+
+def watch_options(config: Config, *, hints: bool) -> Any:
+    """The watch's options out of the configuration."""
+    from daemon.watch.watch import WatchOptions
+
+    watch = config.watch
+    return WatchOptions(
+        scan_every_s=watch.scan_every.total_seconds(),
+        quiet_audio_s=watch.quiet.audio.total_seconds(),
+        quiet_json_s=watch.quiet.json_.total_seconds(),
+        unproved_s=watch.quiet.unproved.total_seconds(),
+        max_settle_s=watch.max_settle.total_seconds(),
+        since=watch.since,
+        ready_suffix=watch.ready_suffix,
+        ignore=tuple(watch.ignore),
+        poll=watch.poll,
+        guard=watch.guard,
+        events=hints,
+    )
+
+
+def prepare_process(environ: Mapping[str, str]) -> str:
+    """What must be so in the process before any thread starts; returns the run's id."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease that a writer breaks signals its holder: us
+    trace.listen(environ)
+    return secrets.token_hex(4)

@@ -1,0 +1,85 @@
+"""What every verb stands on: the configuration, the house, a view of the ledger, a way to act, a way to print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.clock import SystemClock
+from daemon.contract import Fields, Json, Reader
+from daemon.errors import BadRequest
+
+if TYPE_CHECKING:
+    from daemon.app import House
+    from daemon.ledger.ledger import StatePaths
+
+
+@dataclass
+class CommandDesk:
+    """The contract's ``Desk``, made once for a command from the flags that stand anywhere on its line."""
+
+    as_json: bool = False
+    config_file: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def clock(self) -> SystemClock:
+        """The system's clock."""
+        return SystemClock()
+
+    @cached_property
+    def house(self) -> House:
+        """Configuration and rooms; raises ConfigInvalid. Warnings of the configuration go to standard error."""
+        from daemon.app import House
+
+        house = House.open(self.config_file, os.environ, Path.cwd(), self.settings, self.clock)
+        for warning in house.loaded.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        return house
+
+    @property
+    def paths(self) -> StatePaths:
+        """Where the state folder keeps what."""
+        return self.house.paths
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """A view of the ledger, beside a running daemon or without one."""
+        from daemon.ledger.ledger import read_only
+
+        readers = read_only(self.paths, self.clock)
+        try:
+            with readers.view() as view:
+                yield view
+        finally:
+            readers.close()
+
+    def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
+        """Have the running daemon do it; without one, do it here under the ledger's lock."""
+        from daemon.ledger.lock import holder
+        from daemon.run.control import ask
+
+        pid = holder(self.paths.lock)
+        if pid is None:
+            return self.house.act_alone(name, args, dry_run=dry_run)
+        try:
+            return ask(self.paths.control, name, args, dry_run=dry_run)
+        except (FileNotFoundError, ConnectionError) as error:
+            raise BadRequest(
+                f"callspool (pid {pid}) holds the ledger but takes no commands now ({type(error).__name__})",
+                fix="wait until it is up, or until callspool once has ended, and try again",
+            ) from None
+
+    def show(self, value: Json, text: str) -> None:
+        """Print ``value`` as JSON where ``--json`` was given, else ``text``."""
+        if self.as_json:
+            print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+        elif text:
+            print(text)

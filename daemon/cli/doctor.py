@@ -1,0 +1,114 @@
+"""``callspool doctor``: every line says how something stands, what follows, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from daemon.cli.desk import CommandDesk
+from daemon.contract import Finding, Inlet
+from daemon.errors import ConfigInvalid, LedgerMissing
+from daemon.filesystem import filesystem_of
+from daemon.ledger.ledger import copy_age
+from daemon.ledger.lock import holder
+from daemon.ledger.upkeep import quick_check
+
+MIN_FREE_BYTES = 500 * 2**20
+"""Below this the disk under the state folder is called too full."""
+
+CLOCK_SLACK = timedelta(seconds=2)
+"""How far the file system's clock may stand from ours; coarse stamps (FAT) differ by up to two seconds."""
+
+WAL_RESET_FIXED = (3, 51, 3)
+"""The first SQLite release without the WAL-reset corruption, which takes two writing connections at once."""
+
+
+def examine(desk: CommandDesk) -> list[Finding]:
+    """Look at everything; changes nothing but a throw-away file in the state folder."""
+    house = desk.house
+    source = "the configuration is valid"
+    findings = [Finding("configuration", "ok", source)]
+    for room in house.rooms:
+        for inlet in room.inlets:
+            findings += _folder(inlet)
+    findings += _ledger(desk)
+    findings += _state_folder(desk)
+    for room in house.rooms:
+        for check in room.checks:
+            findings += check()
+    return findings
+
+
+def _folder(inlet: Inlet) -> Iterator[Finding]:
+    from daemon.watch.roots import survey
+
+    subject = f"folder {inlet.role}"
+    if not os.path.isdir(inlet.folder):
+        yield Finding(
+            subject,
+            "warn",
+            f"{inlet.folder} is not there; callspool waits for it",
+            f"mkdir -p {inlet.folder}  (or set watch.{inlet.role})",
+        )
+        return
+    if not os.access(inlet.folder, os.R_OK | os.X_OK):
+        who = os.environ.get("USER", str(os.getuid()))
+        yield Finding(subject, "fail", f"{inlet.folder} cannot be read by {who}", f"chmod o+rx {inlet.folder}")
+        return
+    for status, detail, fix in survey(os.fsencode(inlet.folder)).findings():
+        yield Finding(subject, status, detail, fix)
+
+
+def _ledger(desk: CommandDesk) -> Iterator[Finding]:
+    path = desk.paths.ledger
+    kind = filesystem_of(os.fsencode(path))
+    if kind.network:
+        fix = "set state.dir to a folder on a local disk"
+        yield Finding("ledger", "fail", f"state.dir lies on {kind.type}", fix, ConfigInvalid.exit_code)
+        return
+    if not path.exists():
+        yield Finding("ledger", "warn", f"none yet at {path}", "callspool run  makes it", LedgerMissing.exit_code)
+        return
+    found = quick_check(path)
+    if found is not None:
+        yield Finding("ledger", "fail", f"damaged: {found}", "restart callspool: it restores a copy and holds", 13)
+        return
+    age = copy_age(desk.paths, desk.clock)
+    copy = "no daily copy yet" if age is None else f"newest daily copy {age.total_seconds() / 3600:.1f} h old"
+    pid = holder(desk.paths.lock)
+    running = "no daemon runs" if pid is None else f"daemon runs as pid {pid}"
+    yield Finding("ledger", "ok", f"sound; {copy}; {running}")
+    if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
+        detail = f"SQLite {sqlite3.sqlite_version} can damage a ledger that two programs write at once"
+        yield Finding("ledger", "ok", f"{detail}; callspool never does: keep other writers off it")
+
+
+def _state_folder(desk: CommandDesk) -> Iterator[Finding]:
+    folder = desk.paths.folder
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if free < MIN_FREE_BYTES:
+        yield Finding("disk", "fail", f"{free // 2**20} MB free below {nearest}", "free space there", 22)
+    else:
+        yield Finding("disk", "ok", f"{free / 2**30:.1f} GB free below {nearest}")
+    if folder.exists() and folder.stat().st_mode & 0o077:
+        yield Finding("state folder", "warn", "others may look into it", f"chmod 700 {folder}")
+    yield _clock(desk, nearest)
+
+
+def _clock(desk: CommandDesk, folder: Path) -> Finding:
+    """Our clock against the file system's: they differ on network disks, and then every file's time misleads."""
+    if not os.access(folder, os.W_OK):
+        return Finding("clock", "fail", f"{folder} cannot be written", f"chown {os.getuid()} {folder}")
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".callspool-doctor-") as file:
+        written = os.fstat(file.fileno()).st_mtime
+    drift = abs(written - desk.clock.now().timestamp())
+    zone = desk.house.config.watch.timezone
+    if drift > CLOCK_SLACK.total_seconds():
+        return Finding("clock", "fail", f"the disk's clock is {drift:.1f} s off ours", "set both clocks by NTP")
+    return Finding("clock", "ok", f"{desk.clock.now():%Y-%m-%d %H:%M:%S} UTC; names without a zone are read as {zone}")

@@ -1,0 +1,150 @@
+"""The verbs that work: ``run``, ``once``, ``retry``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli.desk import CommandDesk
+from daemon.errors import BadRequest
+
+DRAIN_PATIENCE_S = 3600.0
+"""How long ``once`` waits for files to settle; the windows are far shorter, only a stuck disk takes this long."""
+
+
+def add(app: typer.Typer, desk: CommandDesk) -> None:
+    """Add the verbs to the command."""
+
+    @app.command("run")
+    def run(
+        no_watch: Annotated[
+            bool, typer.Option("--no-watch", help="Do without file events; scans find everything.")
+        ] = False,
+    ) -> int:
+        """Work until told to stop: what the service runs."""
+        return _run(desk, hints=not no_watch)
+
+    @app.command("once")
+    def once(
+        paths: Annotated[list[str] | None, typer.Argument(help="Only these files, however old.")] = None,
+        since: Annotated[str, typer.Option(help="Also files older than the install: all, or an ISO time.")] = "",
+        until: Annotated[str, typer.Option(help="Of those, only files changed before this ISO time.")] = "",
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which older files would be taken.")] = False,
+    ) -> int:
+        """Take and deliver all there is, then exit: for cron."""
+        return _once(desk, paths or [], since, until, dry_run=dry_run)
+
+    @app.command("retry")
+    def retry(
+        subjects: Annotated[list[str] | None, typer.Argument(help="Calls or items: c12, r13, l14.")] = None,
+        every: Annotated[bool, typer.Option("--all", help="Everything that waits for a person.")] = False,
+        reason: Annotated[str, typer.Option(help="Everything parked whose reason contains this.")] = "",
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be retried.")] = False,
+    ) -> int:
+        """Try again what waits for a person."""
+        if not subjects and not every and not reason:
+            raise BadRequest("retry what?", fix="callspool failures; callspool retry c12  (or --all, or --reason TEXT)")
+        args = {
+            "jobs": [job for s in subjects or [] for job in desk.house.jobs_named(s)],
+            "all": every,
+            "reason": reason,
+        }
+        answer: Any = desk.act("retry", args, dry_run=dry_run)
+        word = "would retry" if dry_run else "retried"
+        desk.show(answer, "\n".join(f"{word} {subject}" for subject in answer["retried"]) or f"{word} nothing")
+        return 0
+
+
+def _run(desk: CommandDesk, *, hints: bool) -> int:
+    from daemon.app import Daemon
+
+    emit = _start_log(desk)
+    daemon = Daemon(desk.house, hints=hints, on_event=emit)
+    _log_as(daemon)
+    _on_signals(daemon.stopping)
+    try:
+        daemon.start()
+        daemon.wait()
+    finally:
+        daemon.stop()
+    return 0
+
+
+def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_run: bool) -> int:
+    from daemon.app import Daemon
+
+    begin, end = _time(since, "--since"), _time(until, "--until")
+    if dry_run:
+        found = desk.house.older_files(begin, _only_time(end), paths)
+        desk.show(found, "\n".join([*found["files"], f"{found['count']} older file(s) would be taken"]))
+        return 0
+    daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk))
+    _log_as(daemon)
+    _on_signals(daemon.stopping)
+    try:
+        daemon.start()
+        outcome = daemon.once(since=begin, until=_only_time(end), paths=paths, patience_s=DRAIN_PATIENCE_S)
+    finally:
+        daemon.stop()
+    done = ", ".join(f"{n} {kind}" for kind, n in outcome.summary["done"].items()) or "nothing new"
+    lines = [f"done: {done}; failed: {outcome.summary['failed']}; to be tried again: {outcome.summary['delayed']}"]
+    if outcome.summary["older_than_install"]:
+        n = outcome.summary["older_than_install"]
+        lines.append(f"{n} file(s) lay there before the install and were left alone -> callspool once --since all")
+    if outcome.exit_code:
+        lines.append("-> callspool failures")
+    print("\n".join(lines), file=sys.stderr)
+    return outcome.exit_code
+
+
+def _start_log(desk: CommandDesk) -> Callable[[Any], None]:
+    from daemon import log
+    from daemon.app import prepare_process
+
+    run_id = prepare_process(os.environ)
+    settings = desk.house.config.log
+    log_format = "json" if desk.as_json else settings.format
+    log.configure(settings.level, log_format, host_id="", run_id=run_id, stream=sys.stdout, clock=desk.clock)
+    return log.emit
+
+
+def _log_as(daemon: Any) -> None:
+    from daemon import log
+
+    log.set_host(daemon.host_id)
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    """The first SIGTERM or SIGINT stops cleanly, the second leaves at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _only_time(given: datetime | str | None) -> datetime | None:
+    return given if isinstance(given, datetime) else None
+
+
+def _time(given: str, flag: str) -> datetime | str | None:
+    if given in ("", "all"):
+        return given or None
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise BadRequest(
+            f"{flag} {given!r} is no time", fix=f"callspool once {flag} 2025-10-29T06:00:00+00:00"
+        ) from None
+    return at if at.tzinfo is not None else at.astimezone()

@@ -1,0 +1,246 @@
+"""What the ledger can tell a person: the machine's part of ``status``, ``explain`` and ``failures``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from sqlite3 import Row
+from typing import Any
+
+from daemon.contract import Fields, Reader
+from daemon.ledger.files import printable
+from daemon.ledger.reading import moment
+
+OPEN_STATES = ("ready", "running", "waiting", "parked")
+"""States of jobs that have not ended."""
+
+
+def stamp(us: int | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, as logs write it."""
+    return None if us is None else moment(us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def machine_status(read: Reader) -> dict[str, Any]:
+    """Roots, files, jobs and destinations, counted."""
+    return {
+        "hold": _one(read, "SELECT value FROM meta WHERE key = 'hold'"),
+        "host_id": _one(read, "SELECT value FROM meta WHERE key = 'host_id'"),
+        "roots": [
+            {
+                "role": row["role"],
+                "path": printable(row["path"]),
+                "state": row["state"],
+                "reason": row["reason"],
+                "since": stamp(row["changed_us"]),
+            }
+            for row in read.rows("SELECT * FROM root ORDER BY id")
+        ],
+        "files": {
+            "known": _one(read, "SELECT count(*) FROM file WHERE item_id IS NOT NULL"),
+            **{
+                row["state"]: row["n"]
+                for row in read.rows("SELECT state, count(*) AS n FROM file WHERE state != 'known' GROUP BY state")
+            },
+        },
+        "jobs": _job_counts(read),
+        "effects": {
+            row["state"]: row["n"]
+            for row in read.rows(
+                "SELECT state, count(*) AS n FROM effect WHERE state IN ('pending', 'in_flight', 'in_doubt', 'parked') "
+                "GROUP BY state"
+            )
+        },
+        "destinations": [
+            {
+                "dest": row["name"],
+                "state": row["state"],
+                "failures": row["failures"],
+                "until": None if row["state"] == "closed" else stamp(row["until_us"]),
+                "reason": row["reason"],
+                "last_success_ts": stamp(row["succeeded_us"]),
+            }
+            for row in read.rows("SELECT * FROM destination ORDER BY name")
+        ],
+    }
+
+
+def _job_counts(read: Reader) -> dict[str, Any]:
+    """By lane: how many stand where, and since when the oldest open one does."""
+    counts: dict[str, Any] = {}
+    for state in OPEN_STATES:
+        rows = read.rows(
+            f"SELECT lane, count(*) AS n, min(created_us) AS oldest FROM job WHERE state = '{state}' GROUP BY lane"
+        )
+        for row in rows:
+            lane = counts.setdefault(row["lane"], {})
+            lane[state] = row["n"]
+            oldest = stamp(row["oldest"])
+            lane["oldest_ts"] = min(filter(None, (lane.get("oldest_ts"), oldest)))
+    return counts
+
+
+def files_named(read: Reader, reference: str) -> list[dict[str, Any]]:
+    """Current and former files that a person may mean by a path: absolute, below a root, or a bare name."""
+    found = []
+    for root, folder, name in _candidates(read, reference):
+        query = (
+            "SELECT root.role, folder.path AS folder, file.name, file.state, file.reason, file.flags, file.size, "
+            "file.item_id, file.first_seen_us, file.changed_us, item.sha256 FROM file "
+            "JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id "
+            "LEFT JOIN item ON item.id = file.item_id WHERE root.id = ? AND folder.path = ? AND file.name = ?"
+        )
+        found += [_file(row) for row in read.rows(query, (root, folder, name))]
+        former = (
+            "SELECT root.role, folder.path AS folder, f.name, f.state, f.reason, '[]' AS flags, f.size, f.item_id, "
+            "f.first_seen_us, f.changed_us, item.sha256 FROM former_file AS f JOIN folder ON folder.id = f.folder_id "
+            "JOIN root ON root.id = folder.root_id LEFT JOIN item ON item.id = f.item_id "
+            "WHERE root.id = ? AND folder.path = ? AND f.name = ? ORDER BY f.id"
+        )
+        found += [_file(row) for row in read.rows(former, (root, folder, name))]
+    return found
+
+
+def files_of(read: Reader, items: Iterable[int]) -> list[dict[str, Any]]:
+    """Every current path of these items."""
+    found = []
+    for item_id in items:
+        rows = read.rows(
+            "SELECT root.role, folder.path AS folder, file.name, file.state, file.reason, file.flags, file.size, "
+            "file.item_id, file.first_seen_us, file.changed_us, item.sha256 FROM file "
+            "JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id "
+            "JOIN item ON item.id = file.item_id WHERE file.item_id = ?",
+            (item_id,),
+        )
+        found += [_file(row) for row in rows]
+    return found
+
+
+def jobs_about(read: Reader, kinds: Iterable[str], items: Iterable[int]) -> list[dict[str, Any]]:
+    """The jobs whose key is one of these items, with their effects."""
+    wanted = list(kinds)
+    found = []
+    for item_id in items:
+        for kind in wanted:
+            for row in read.rows("SELECT * FROM job WHERE kind = ? AND key = ?", (kind, str(item_id))):
+                found.append({**_job(row), "effects": _effects(read, row["id"])})
+    return found
+
+
+def journal_about(read: Reader, call_id: str | None, items: Sequence[int], limit: int = 200) -> list[dict[str, Any]]:
+    """The journal's lines about a call and its items, oldest first, the newest ``limit`` of them."""
+    places = ",".join("?" * len(items))
+    rows = read.rows(
+        f"SELECT id, at_us, event, level, fields FROM journal WHERE call_id = ? "
+        f"UNION SELECT id, at_us, event, level, fields FROM journal WHERE item_id IN ({places}) "
+        "ORDER BY id DESC LIMIT ?",
+        (call_id, *items, limit),
+    )
+    return [{"ts": stamp(row["at_us"]), "event": row["event"], **json.loads(row["fields"])} for row in reversed(rows)]
+
+
+def parked_jobs(read: Reader) -> list[dict[str, Any]]:
+    """Every job that waits for a person."""
+    return [{**_job(row), "id": row["id"]} for row in read.rows("SELECT * FROM job WHERE state = 'parked' ORDER BY id")]
+
+
+def held_back(read: Reader) -> list[dict[str, Any]]:
+    """Jobs that failed and will be tried again by themselves."""
+    rows = read.rows(
+        "SELECT DISTINCT job.* FROM effect JOIN job_effect ON effect_key = effect.key JOIN job ON job.id = job_id "
+        "WHERE effect.state IN ('pending', 'in_doubt') AND effect.failures > 0 AND job.state = 'waiting' "
+        "ORDER BY job.id"
+    )
+    return [_job(row) for row in rows]
+
+
+def troubled_files(read: Reader) -> list[dict[str, Any]]:
+    """Files that never settled or cannot be read."""
+    rows = read.rows(
+        "SELECT root.role, folder.path AS folder, name, file.state, file.reason, flags, size, item_id, first_seen_us, "
+        "file.changed_us, NULL AS sha256 FROM file JOIN folder ON folder.id = folder_id "
+        "JOIN root ON root.id = root_id WHERE file.state IN ('attention', 'unreadable') AND file.state != 'known'"
+    )
+    return [_file(row) for row in rows]
+
+
+def _candidates(read: Reader, reference: str) -> list[tuple[int, bytes, bytes]]:
+    given = os.fsencode(reference)
+    found = []
+    for row in read.rows("SELECT id, path FROM root"):
+        inside = given
+        absolute = os.path.abspath(given)
+        if absolute.startswith(row["path"].rstrip(b"/") + b"/"):
+            inside = os.path.relpath(absolute, row["path"])
+        folder, name = os.path.split(inside)
+        found.append((row["id"], folder, name))
+    if b"/" not in given:
+        # A bare name may lie in any folder: item.name has an index, and knows the printable form.
+        rows = read.rows(
+            "SELECT DISTINCT folder.root_id, folder.path AS folder, file.name FROM item "
+            "JOIN file ON file.item_id = item.id JOIN folder ON folder.id = file.folder_id WHERE item.name = ?",
+            (reference,),
+        )
+        found += [(row["root_id"], row["folder"], row["name"]) for row in rows]
+    return list(dict.fromkeys(found))
+
+
+def _file(row: Row) -> dict[str, Any]:
+    return {
+        "role": row["role"],
+        "path": printable(os.path.join(row["folder"], row["name"])),
+        "state": row["state"],
+        "reason": row["reason"],
+        "flags": json.loads(row["flags"]),
+        "size_bytes": row["size"],
+        "sha256": row["sha256"],
+        "item": row["item_id"],
+        "first_seen_ts": stamp(row["first_seen_us"]),
+        "changed_ts": stamp(row["changed_us"]),
+    }
+
+
+def _job(row: Row) -> dict[str, Any]:
+    return {
+        "kind": row["kind"],
+        "key": row["key"],
+        "state": row["state"],
+        "attempt": row["attempt"],
+        "reason": row["reason"],
+        "fix": row["fix"],
+        "next_attempt_ts": stamp(row["due_us"]) if row["state"] == "waiting" else None,
+        "waits_for": row["waits_for"],
+        "created_ts": stamp(row["created_us"]),
+        "changed_ts": stamp(row["changed_us"]),
+    }
+
+
+def _effects(read: Reader, job_id: int) -> list[dict[str, Any]]:
+    rows = read.rows(
+        "SELECT effect.* FROM job_effect JOIN effect ON effect.key = effect_key WHERE job_id = ? ORDER BY position",
+        (job_id,),
+    )
+    return [
+        {
+            "type": row["type"],
+            "dest": row["dest"],
+            "state": row["state"],
+            "sends": row["sends"],
+            "failures": row["failures"],
+            "refusals": row["refusals"],
+            "reason": row["reason"],
+            "http_status": row["http_status"],
+            "changed_ts": stamp(row["changed_us"]),
+        }
+        for row in rows
+    ]
+
+
+def _one(read: Reader, sql: str) -> Any:
+    rows = read.rows(sql)
+    return rows[0][0] if rows else None
+
+
+def as_fields(value: Mapping[str, Any]) -> Fields:
+    """The same mapping, typed for the contract."""
+    return value

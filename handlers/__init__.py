@@ -1,0 +1,47 @@
+"""The registry: which rooms there are. A new capability is a new room and one line here.
+
+Rooms are imported when they are built, so that a verb that needs none of them answers in a blink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+    from daemon.contract import Desk, Machine, Room
+    from handlers.settings import CrmSettings, MatchSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the rooms need of the configuration. Paths are absolute; ``crm_token`` is the secret itself."""
+
+    recordings: str
+    conversations: str
+    leads: str
+    timezone: str
+    markers: str
+    match: MatchSettings
+    crm: CrmSettings
+    crm_token: str | None
+
+
+def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
+    """Every room, built. The order is the one in which ``status`` and ``explain`` tell of them."""
+    from handlers import crm, intake, match
+
+    return (
+        intake.room(settings, machine),
+        match.room(settings.match),
+        crm.room(settings.crm, settings.markers, settings.crm_token, machine),
+    )
+
+
+def verbs(desk: Desk) -> dict[str, typer.Typer]:
+    """The rooms' own groups on the command line; needs no configuration."""
+    from handlers import match
+
+    return dict(match.verbs(desk))
