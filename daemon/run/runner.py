@@ -357,6 +357,9 @@ class Runner:
         now = self._clock.now()
         before = self._gates.get(due.effect.dest, now)
         after, events = retry.succeeded(before, now)
+        if receipt.event is not None:
+            event = replace(receipt.event, fields={**self._named(job), **receipt.event.fields})
+            receipt = replace(receipt, event=event)
 
         def confirm(tx: WriteTx) -> None:
             jobs.confirm(tx, due, receipt, move, self._ledger.lanes)
