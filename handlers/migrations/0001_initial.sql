@@ -15,6 +15,8 @@ CREATE TABLE recording (
   media_s        REAL NOT NULL CHECK (media_s >= 0),
   span_s         REAL NOT NULL CHECK (span_s >= 0),
   header_s       REAL,
+  audio_start_us INTEGER,                    -- the container's own clock
+  audio_flags    TEXT NOT NULL DEFAULT '[]',
   start_us       INTEGER,
   start_source   TEXT,
   end_us         INTEGER,
@@ -24,6 +26,7 @@ CREATE TABLE recording (
   stamp_us       INTEGER,
   flags          TEXT NOT NULL DEFAULT '[]',
   registered_us  INTEGER NOT NULL,
+  paired         INTEGER NOT NULL DEFAULT 0 CHECK (paired IN (0, 1)),  -- kept by the triggers on pairing
   CHECK ((start_us IS NULL) = (start_source IS NULL))
 ) STRICT;
 CREATE INDEX recording_by_group ON recording (group_key);
@@ -32,6 +35,8 @@ CREATE INDEX recording_by_end ON recording (end_us);
 CREATE INDEX recording_by_session ON recording (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX recording_by_call_ref ON recording (call_ref) WHERE call_ref IS NOT NULL;
 CREATE INDEX recording_by_stamp ON recording (stamp_us) WHERE stamp_us IS NOT NULL;
+CREATE INDEX recording_by_name ON recording (name);
+CREATE INDEX recording_open ON recording (registered_us) WHERE paired = 0;
 
 CREATE TABLE conversation (
   id               INTEGER PRIMARY KEY REFERENCES item (id),
@@ -61,6 +66,9 @@ CREATE INDEX conversation_by_end ON conversation (end_us);
 CREATE INDEX conversation_by_session ON conversation (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX conversation_by_call_ref ON conversation (call_ref) WHERE call_ref IS NOT NULL;
 CREATE INDEX conversation_by_saved ON conversation (saved_us) WHERE saved_us IS NOT NULL;
+CREATE INDEX conversation_by_session_time ON conversation (session_us) WHERE session_us IS NOT NULL;
+CREATE INDEX conversation_by_room ON conversation (room) WHERE room IS NOT NULL;
+CREATE INDEX conversation_by_name ON conversation (name);
 
 CREATE TABLE lead (
   id             INTEGER PRIMARY KEY REFERENCES item (id),
@@ -70,22 +78,25 @@ CREATE TABLE lead (
   taken_us       INTEGER,
   session_id     TEXT,
   number         TEXT,
-  registered_us  INTEGER NOT NULL
+  registered_us  INTEGER NOT NULL,
+  paired         INTEGER NOT NULL DEFAULT 0 CHECK (paired IN (0, 1))   -- kept by the triggers on lead_pairing
 ) STRICT;
 CREATE INDEX lead_by_stamp ON lead (stamp_us) WHERE stamp_us IS NOT NULL;
 CREATE INDEX lead_by_taken ON lead (taken_us) WHERE taken_us IS NOT NULL;
 CREATE INDEX lead_by_session ON lead (session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX lead_by_name ON lead (name);
+CREATE INDEX lead_open ON lead (registered_us) WHERE paired = 0;
 
 -- Files that wait for the rooms that will read them: chunks of a browser session, and a recording's side document.
 CREATE TABLE chunk (
-  item_id        INTEGER PRIMARY KEY REFERENCES item (id),
+  id             INTEGER PRIMARY KEY REFERENCES item (id),
   session        TEXT NOT NULL,
   chunk_index    INTEGER NOT NULL CHECK (chunk_index >= 0),
   registered_us  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX chunk_by_session ON chunk (session, chunk_index);
 CREATE TABLE sidecar (
-  item_id        INTEGER PRIMARY KEY REFERENCES item (id),
+  id             INTEGER PRIMARY KEY REFERENCES item (id),
   stem           TEXT NOT NULL,               -- path without .json, as its recording's path without suffix
   document       TEXT NOT NULL,
   registered_us  INTEGER NOT NULL
@@ -103,8 +114,8 @@ CREATE TABLE verdict (
   explanation        TEXT NOT NULL,            -- JSON: candidates with their terms
   decided_us         INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX verdict_open ON verdict (recording_until_us) WHERE recording != 'matched';
-CREATE INDEX verdict_lead_open ON verdict (lead_until_us) WHERE lead != 'matched';
+CREATE INDEX verdict_states ON verdict (recording, lead, ready);
+CREATE INDEX verdict_open ON verdict (ready) WHERE recording IN ('waiting', 'ambiguous') OR lead IN ('waiting', 'ambiguous');
 
 -- Who belongs together. One to one, held by the ledger itself.
 CREATE TABLE pairing (
@@ -125,6 +136,20 @@ CREATE TABLE lead_pairing (
   why              TEXT NOT NULL DEFAULT '',
   decided_us       INTEGER NOT NULL
 ) STRICT;
+-- So that what is still open is found by index, however many are paired.
+CREATE TRIGGER pairing_made AFTER INSERT ON pairing BEGIN
+  UPDATE recording SET paired = 1 WHERE group_key = new.group_key;
+END;
+CREATE TRIGGER pairing_undone AFTER DELETE ON pairing BEGIN
+  UPDATE recording SET paired = 0 WHERE group_key = old.group_key;
+END;
+CREATE TRIGGER lead_pairing_made AFTER INSERT ON lead_pairing BEGIN
+  UPDATE lead SET paired = 1 WHERE id = new.lead_id;
+END;
+CREATE TRIGGER lead_pairing_undone AFTER DELETE ON lead_pairing BEGIN
+  UPDATE lead SET paired = 0 WHERE id = old.lead_id;
+END;
+
 -- Pairs a person said no to.
 CREATE TABLE refusal (
   conversation_id  INTEGER NOT NULL REFERENCES conversation (id),
