@@ -149,7 +149,7 @@ def _mp4(fd: int, size: int) -> Container:
         last, length = _box(fd, at)
         names.add(last)
         if length == 0:  # reaches to the end of the file, wherever that will be
-            return Container.UNKNOWN if b"moov" in names else Container.INCOMPLETE
+            return Container.UNKNOWN if names >= {b"moov", b"mdat"} and last == b"mdat" else Container.INCOMPLETE
         if length < 8 or at + length > size:
             return Container.INCOMPLETE
         at += length
