@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from daemon.contract import Contents, Event, Item, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader, Rejected
+from daemon.contract import (
+    Contents,
+    Event,
+    Item,
+    Job,
+    JobSpec,
+    Json,
+    Outcome,
+    Planned,
+    Postponed,
+    Reader,
+    Rejected,
+    Subject,
+)
 from handlers.intake import documents
 from handlers.intake.conversation import Reading, conversation
 from handlers.intake.documents import Document, DocumentRefused
@@ -21,8 +34,8 @@ from handlers.model import AudioInfo, AudioUnavailable, AudioUnreadable
 from handlers.records.arrivals import ChunkKnown, ConversationKnown, LeadKnown, RecordingKnown, SidecarKnown
 
 KINDS = ("recording", "conversation", "lead")
-PREFIX = {"recording": "r", "conversation": "c", "lead": "l"}
-"""How people are shown an item of each kind: r12, c13, l14."""
+SUBJECTS = {"recording": Subject("item", "r"), "conversation": Subject("call_id", "c"), "lead": Subject("item", "l")}
+"""How people are shown an item of each kind: r12, c13, l14. A conversation is a call, and logs name it so."""
 
 AGAIN_AFTER = timedelta(minutes=1)
 """Until the next try when no worker could look at a file."""
@@ -150,9 +163,12 @@ def _chunk(item: Item, session: str, index: int) -> Outcome:
 
 def _journal(kind: str, item: Item, **fields: Json) -> Event:
     """The journal line of an understood file: ids and figures, nothing out of the name or the content."""
-    return Event(f"{kind}.understood", {"item": f"{PREFIX[kind]}{item.id}", "size_bytes": item.size, **fields})
+    return Event(f"{kind}.understood", {SUBJECTS[kind].field: _name(kind, item), "size_bytes": item.size, **fields})
 
 
 def _rejected(kind: str, item: Item, reason: str) -> Rejected:
-    subject = f"{PREFIX[kind]}{item.id}"
-    return Rejected(reason, fix=f"correct the file and drop it again; callspool explain {subject}")
+    return Rejected(reason, fix=f"correct the file and drop it again; callspool explain {_name(kind, item)}")
+
+
+def _name(kind: str, item: Item) -> str:
+    return f"{SUBJECTS[kind].prefix}{item.id}"

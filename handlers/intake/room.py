@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from zoneinfo import ZoneInfoNotFoundError
 
-from daemon.contract import Inlet, Lane, Machine, Room, Subject
+from daemon.contract import Inlet, Lane, Machine, Room
 from daemon.errors import ConfigInvalid
 from handlers.intake import times
 from handlers.intake.conversation import Reading
-from handlers.intake.handler import KINDS, PREFIX, Intake, Prober
+from handlers.intake.handler import KINDS, SUBJECTS, Intake, Prober
 from handlers.intake.names import Configured, Names
 
 WORKERS = 3
@@ -40,7 +40,7 @@ def intake(
         name="intake",
         handlers=(handler,),
         lanes=(Lane("intake", KINDS, workers=WORKERS),),
-        subjects={kind: Subject("item", prefix) for kind, prefix in PREFIX.items()},
+        subjects=SUBJECTS,
         inlets=tuple(
             Inlet(role, kind, folder, partial(names.evidence_of, role))
             for (role, folder), kind in zip(folders.items(), KINDS, strict=True)

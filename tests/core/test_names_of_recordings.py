@@ -91,12 +91,14 @@ def test_configured_conventions_come_first_and_their_format_reads_times() -> Non
             Configured(r"^(?P<call>CA[0-9a-f]{4})_(?P<stamp>\d{2}\.\d{2}\.\d{4} \d{4})", "%d.%m.%Y %H%M"),
             Configured(r"^(?P<side>bot|caller)-(?P<group>[^.]+)"),
             Configured(r"^(?P<room>[^/]+)/track\."),
+            Configured(r"^number-(?P<call>7)-(?P<epoch>\d{9})"),
         ]
     )
     assert names.read("CA12ef_29.10.2025 0649.ogg") == Evidence(call="CA12ef", stamp="2025-10-29T06:49:00")
     assert names.read("bot-77.wav") == Evidence(side=Side.AGENT, group="77")
     assert names.read("caller-77.wav") == Evidence(side=Side.CUSTOMER, group="77")
     assert names.read("blue/track.ogg") == Evidence(room="blue")
+    assert names.read("number-7-1761635651.ogg") == Evidence(call="7", number="7", epoch="176163565")
     assert names.read("number-_918655048643-1761635651.ogg").epoch == "1761635651"
 
 
