@@ -31,10 +31,22 @@ class Settings:
 
 def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     """Every room, built. The order is the one in which ``status`` and ``explain`` tell of them."""
-    from handlers import crm, intake, match
+    from handlers import crm, match
+    from handlers.audio.pool import Prober
+    from handlers.intake.names import Configured
+    from handlers.intake.room import intake
 
     return (
-        intake.room(settings, machine),
+        intake(
+            recordings=settings.recordings,
+            conversations=settings.conversations,
+            leads=settings.leads,
+            timezone=settings.timezone,
+            region=settings.match.region,
+            conventions=tuple(Configured(name.pattern, name.format) for name in settings.match.names),
+            machine=machine,
+            prober=Prober(),
+        ),
         match.room(settings.match),
         crm.room(settings.crm, settings.markers, settings.crm_token, machine),
     )
