@@ -11,14 +11,13 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
+from typing import TYPE_CHECKING, Any, TextIO
 
 import handlers
 from daemon import trace
@@ -30,9 +29,11 @@ from daemon.ledger.files import printable
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.ledger.writer import micros
+from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
 
 if TYPE_CHECKING:
     from daemon.run.runner import Runner
+    from daemon.watch.options import WatchOptions
     from daemon.watch.watch import Watch
 
 STOP_GRACE_S = 20.0
@@ -99,6 +100,7 @@ class House:
         settings = handlers.Settings(
             recordings=str(self.path(config.watch.recordings)),
             conversations=str(self.path(config.watch.conversations)),
+            conversations_name=config.watch.conversations,
             leads=str(self.path(config.watch.leads)),
             timezone=config.watch.timezone,
             markers=str(self.path(config.collect.markers)),
@@ -289,7 +291,7 @@ class Daemon:
         if since is not None or until is not None or paths:
             self.watch.take(
                 paths=[os.fsencode(os.path.abspath(p)) for p in paths] or None,
-                since=None if since == "all" else since,
+                since=since if isinstance(since, datetime) else None,
                 until=until,
             )
         self.watch.drain(patience_s)
@@ -388,11 +390,12 @@ class Daemon:
         return Outcome(code, summary)
 
 
-def watch_options(config: Config, *, hints: bool) -> Any:
+def watch_options(config: Config, *, hints: bool) -> WatchOptions:
     """The watch's options out of the configuration."""
-    from daemon.watch.watch import WatchOptions
+    from daemon.watch.options import WatchOptions
 
     watch = config.watch
+    roles = ("recordings", "conversations", "leads")
     return WatchOptions(
         scan_every_s=watch.scan_every.total_seconds(),
         quiet_audio_s=watch.quiet.audio.total_seconds(),
@@ -402,7 +405,7 @@ def watch_options(config: Config, *, hints: bool) -> Any:
         since=watch.since,
         ready_suffix=watch.ready_suffix,
         ignore=tuple(watch.ignore),
-        poll=watch.poll,
+        poll=watch.poll if isinstance(watch.poll, Mapping) else dict.fromkeys(roles, watch.poll),
         guard=watch.guard,
         events=hints,
     )
@@ -413,3 +416,20 @@ def prepare_process(environ: Mapping[str, str]) -> str:
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease that a writer breaks signals its holder: us
     trace.listen(environ)
     return secrets.token_hex(4)
+
+
+def demo(folder: Path, clock: Clock, out: TextIO, *, as_json: bool, keep: bool, forgetful: bool) -> bool:
+    """Play the demo below ``folder``, with a real daemon; True when every call arrived as it should."""
+    from handlers.demo.play import show
+
+    @contextmanager
+    def work(config: Path, on_event: Callable[[Event], None]) -> Iterator[None]:
+        daemon = Daemon(House.open(config, {}, folder, {}, clock), hints=True, on_event=on_event)
+        try:
+            daemon.start()
+            yield
+        finally:
+            daemon.stop()
+
+    prepare_process({})
+    return show(folder, work, clock, out, as_json=as_json, keep=keep, forgetful=forgetful)

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the rooms need of the configuration. Paths are absolute; ``crm_token`` is the secret itself."""
+    """What the rooms need of the configuration.
+
+    Paths are absolute, but ``conversations_name`` is the folder as the configuration names it; ``crm_token`` is the
+    secret itself.
+    """
 
     recordings: str
     conversations: str
+    conversations_name: str
     leads: str
     timezone: str
     markers: str
@@ -31,10 +36,11 @@ class Settings:
 
 def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     """Every room, built. The order is the one in which ``status`` and ``explain`` tell of them."""
-    from handlers import crm, match
     from handlers.audio.pool import Prober
+    from handlers.crm.room import room as crm
     from handlers.intake.names import Configured
     from handlers.intake.room import intake
+    from handlers.match.room import room as match
 
     return (
         intake(
@@ -47,13 +53,13 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             machine=machine,
             prober=Prober(),
         ),
-        match.room(settings.match),
-        crm.room(settings.crm, settings.markers, settings.crm_token, machine),
+        match(settings.match),
+        crm(settings.crm, settings.markers, settings.crm_token, machine, conversations=settings.conversations_name),
     )
 
 
 def verbs(desk: Desk) -> dict[str, typer.Typer]:
     """The rooms' own groups on the command line; needs no configuration."""
-    from handlers import match
+    from handlers.match.verbs import verbs as match
 
-    return dict(match.verbs(desk))
+    return {"match": match(desk)}

@@ -9,14 +9,19 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Finding, Inlet
 from daemon.errors import ConfigInvalid, LedgerMissing
 from daemon.filesystem import filesystem_of
+from daemon.ledger.files import printable
 from daemon.ledger.ledger import copy_age
 from daemon.ledger.lock import holder
 from daemon.ledger.upkeep import quick_check
+
+if TYPE_CHECKING:
+    from daemon.watch.roots import Survey
 
 MIN_FREE_BYTES = 500 * 2**20
 """Below this the disk under the state folder is called too full."""
@@ -60,8 +65,27 @@ def _folder(inlet: Inlet) -> Iterator[Finding]:
         who = os.environ.get("USER", str(os.getuid()))
         yield Finding(subject, "fail", f"{inlet.folder} cannot be read by {who}", f"chmod o+rx {inlet.folder}")
         return
-    for status, detail, fix in survey(os.fsencode(inlet.folder)).findings():
-        yield Finding(subject, status, detail, fix)
+    yield from _survey(subject, survey(os.fsencode(inlet.folder)))
+
+
+def _survey(subject: str, found: Survey) -> Iterator[Finding]:
+    """Which proof of writers the folder gives, and whether events can be had for all of it."""
+    network = ", a network disk: polled, no file events" if found.network else ""
+    proof = "writers are seen (kernel lease)" if found.lease else f"writers cannot be known: {found.proof}"
+    status: Literal["ok", "warn"] = "warn" if found.lease is False else "ok"
+    fix = (
+        ""
+        if found.lease is not False
+        else "run callspool as the files' owner, or give it CAP_LEASE; else it waits longer"
+    )
+    if found.lease is None:
+        proof = f"proof of writers not tried yet: {found.proof}"
+    yield Finding(subject, status, f"{printable(found.path)}: {found.filesystem}{network}; {proof}", fix)
+    if found.watches_allowed is not None and found.folders > found.watches_allowed:
+        detail = (
+            f"{found.folders} folders, but the kernel watches only {found.watches_allowed} a user: the rest is polled"
+        )
+        yield Finding(f"{subject} watches", "warn", detail, f"sysctl fs.inotify.max_user_watches={found.folders * 2}")
 
 
 def _ledger(desk: CommandDesk) -> Iterator[Finding]:

@@ -48,8 +48,10 @@ def run(argv: Sequence[str]) -> int:
         # The reader of our output went away (callspool … | head): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except _usage_errors() as error:
-        return _report(desk, BadRequest(error.format_message(), fix="callspool --help"))
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's own complaint, of a class that typer keeps to itself
+            return _report(desk, BadRequest(error.format_message(), fix="callspool --help"))
+        raise
 
 
 def build(desk: CommandDesk) -> typer.Typer:
@@ -108,11 +110,6 @@ def _take_flags(desk: CommandDesk, argv: Sequence[str]) -> list[str]:
         words.append(word)
     desk.settings = settings
     return words
-
-
-def _usage_errors() -> type[typer.BadParameter.__mro__[1]]:  # type: ignore[valid-type]
-    """The class of the parser's own complaints (typer carries its parser inside)."""
-    return typer.BadParameter.__mro__[1]
 
 
 def _report(desk: CommandDesk, error: OperatorError) -> int:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.desk import CommandDesk
+from daemon.contract import Json
 from daemon.errors import BadRequest
 
 DRAIN_PATIENCE_S = 3600.0
@@ -52,7 +53,7 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
         """Try again what waits for a person."""
         if not subjects and not every and not reason:
             raise BadRequest("retry what?", fix="callspool failures; callspool retry c12  (or --all, or --reason TEXT)")
-        args = {
+        args: dict[str, Json] = {
             "jobs": [job for s in subjects or [] for job in desk.house.jobs_named(s)],
             "all": every,
             "reason": reason,
