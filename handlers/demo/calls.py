@@ -75,10 +75,14 @@ class Call:
         return self.samples / sound.RATE if self.recording else 0.0
 
     @property
+    def masked_number(self) -> str:
+        """The caller's number without its plus, fit for a screen."""
+        return self.caller[1:2] + "*" * (len(self.caller) - 6) + self.caller[-4:]
+
+    @property
     def masked_name(self) -> str:
-        """The recording's name fit for a screen."""
-        hidden = self.caller[1:2] + "*" * (len(self.caller) - 6) + self.caller[-4:]
-        return self.recording_name.replace(self.caller[1:], hidden)
+        """The recording's name, fit for a screen."""
+        return self.recording_name.replace(self.caller[1:], self.masked_number)
 
 
 @dataclass(frozen=True, slots=True)

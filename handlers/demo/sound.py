@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from array import array
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 RATE = 48_000
 """Samples a second, in and out: the rate at which Opus counts whatever it is given (RFC 7845 section 4)."""
@@ -16,12 +16,12 @@ RATE = 48_000
 _BLOCK = RATE // 10
 
 
-def decode(file: BinaryIO) -> array[int]:
+def decode(file: IO[bytes]) -> array[int]:
     """Every sample of an Ogg/Opus file, pre-skip and padding taken off by the decoder."""
     import av
 
     samples = array("h")
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
         for frame in container.decode(audio=0):
             for ready in resampler.resample(frame):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+from array import array
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import mutagen.oggopus
 import pytest
+import soundfile
 
 from handlers.demo import sound
 from handlers.demo.calls import Call, compose
@@ -28,7 +29,7 @@ def items(call: Call) -> list[dict[str, Any]]:
     return found
 
 
-def loudness(audio: Any, starts_s: float, ends_s: float) -> float:
+def loudness(audio: array[int], starts_s: float, ends_s: float) -> float:
     part = audio[round(starts_s * sound.RATE) : round(ends_s * sound.RATE)]
     return sum(map(abs, part)) / len(part)
 
@@ -43,7 +44,7 @@ def test_the_carried_speech_is_small_and_complete() -> None:
 def test_a_recording_holds_exactly_the_samples_written(calls: tuple[Call, ...]) -> None:
     for call in calls[:-1]:
         assert len(sound.decode(io.BytesIO(call.recording))) == call.samples
-        assert mutagen.oggopus.OggOpus(io.BytesIO(call.recording)).info.length == pytest.approx(call.seconds, abs=1e-6)
+        assert soundfile.info(io.BytesIO(call.recording)).frames == call.samples
         assert 20 < call.seconds < 35
 
 
