@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from daemon.cli import config, ledger, look, work
+from daemon.cli import config, demo, ledger, look, work
 from daemon.cli.desk import CommandDesk
 from daemon.errors import BadRequest, OperatorError
 
@@ -65,6 +65,7 @@ def build(desk: CommandDesk) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    demo.add(app, desk)
     work.add(app, desk)
     look.add(app, desk)
     app.add_typer(config.verbs(lambda: desk.house.loaded, desk.show), name="config")
