@@ -154,6 +154,10 @@ class MemoryCatalogue:
         """Wait until a name was seen in a state."""
         self.until(lambda: state in self.states(name), f"{name!r} {state}")
 
+    def was(self, state: RootState) -> bool:
+        """Whether a root ever was in this state."""
+        return any(one is state for _, one, _ in self.root_states)
+
     def until_root(self, state: RootState, timeout_s: float = 8.0) -> None:
         """Wait until the last state of a root is this one."""
         self.until(lambda: bool(self.root_states) and self.root_states[-1][1] is state, f"root {state}", timeout_s)
