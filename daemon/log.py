@@ -48,13 +48,15 @@ FIELDS: Mapping[str, str] = {
 REPEAT_S = 60.0
 """A warning or error that says the same again is written at most this often."""
 
-_NUMBER = re.compile(r"(?<![\w.:-])([+_]?)(\d[\d ().-]{5,}\d)(?![\w:])|(?<![0-9A-Za-z])_?(\d{7,15})(?![0-9A-Za-z])")
+_SPACED = re.compile(r"\+\d[\d ().-]{6,}\d|(?<![\w-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![\w-])")
+_STAMP = re.compile(r"(?<!\d)((?:19|20)\d{6})_(\d{6})(?!\d)")
 _RUN = re.compile(r"(?<![0-9A-Fa-f.:T-])([+_]?)(\d{7,15})(?![0-9A-Fa-f:T])")
 _EPOCH_NAME = re.compile(r"(number-)([+_]?\d{5,15})(-)(\d{10})(?=\D|$)")
+_PLACE = re.compile("\0(\\d+)\0")
 _CALL_ID = re.compile(r"CALL-\d{8}-\d{6}-[\d-]+")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_EMAIL = re.compile(r"(?<![\w*.+-])[\w.+-]+@[\w-]+\.[\w.-]+")
 _BEARER = re.compile(r"(?i)(bearer|token|api[_-]?key|authorization)([ =:]+)\S+")
-_URL_SECRET = re.compile(r"(https?://)[^/@\s]+@|(\?)[^\s\"']+")
+_URL_SECRET = re.compile(r"(https?://)[^/@\s]+@(?!\*)|(?<=\S)\?[^\s\"']+")
 _PLAIN_KEYS = frozenset({"ts", "level", "event", "host_id", "run_id", "sha256", "call_id", "next_attempt_ts"})
 
 
@@ -69,20 +71,19 @@ def mask_number(number: str) -> str:
 def mask(text: str) -> str:
     """The text with numbers, addresses and tokens masked. A recording's epoch second stays readable."""
     text = _CALL_ID.sub("CALL-***", text)
+    text = _URL_SECRET.sub(lambda m: f"{m[1]}***@" if m[1] else "?***", text)
     text = _EMAIL.sub("***@***", text)
     text = _BEARER.sub(r"\1\2***", text)
-    text = _URL_SECRET.sub(lambda m: f"{m[1]}***@" if m[1] else "?***", text)
     kept: list[str] = []
 
-    def keep(match: re.Match[str]) -> str:
-        kept.append(match[4])
-        return f"{match[1]}{mask_number(match[2])}{match[3]}\0"
+    def keep(clear: str, before: str = "") -> str:
+        kept.append(clear)
+        return f"{before}\0{len(kept) - 1}\0"
 
-    text = _EPOCH_NAME.sub(keep, text)
-    text = _RUN.sub(lambda m: mask_number(m[0]), text)
-    for epoch in kept:
-        text = text.replace("\0", epoch, 1)
-    return text
+    text = _EPOCH_NAME.sub(lambda m: keep(m[4], f"{m[1]}{mask_number(m[2])}{m[3]}"), text.replace("\0", ""))
+    text = _STAMP.sub(lambda m: keep(m[0]), text)
+    text = _RUN.sub(lambda m: mask_number(m[0]), _SPACED.sub(lambda m: mask_number(m[0]), text))
+    return _PLACE.sub(lambda m: kept[int(m[1])], text)
 
 
 def masked(value: Any) -> Any:
