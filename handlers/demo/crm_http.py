@@ -237,8 +237,8 @@ def _call_body(text: bytes) -> dict[str, Any]:
 def _read_file(headers: Any, stream: BinaryIO) -> tuple[str, int, str]:
     """Name, size and SHA-256 of the one part ``file`` of a form, hashed as it comes and never held.
 
-    With one part and a known length the content ends where the closing boundary must stand, so no search is needed;
-    whatever else stands in the form is refused (RFC 7578, RFC 2046 section 5.1.1).
+    With one part and a known length the content ends where the closing boundary must stand; whatever else stands in
+    the form is refused (RFC 7578, RFC 2046 section 5.1.1).
     """
     length, boundary = int(headers.get("Content-Length", 0)), headers.get_boundary()
     opening, closing = f"--{boundary}\r\n".encode(), f"\r\n--{boundary}--\r\n".encode()
@@ -249,16 +249,20 @@ def _read_file(headers: Any, stream: BinaryIO) -> tuple[str, int, str]:
     name = part.get_filename()
     if part.get_param("name", header="content-disposition") != "file" or name is None:
         raise _Malformed("the part is not a file called 'file'")
-    digest, left = hashlib.sha256(), body.left - len(closing)
-    size, buffer = left, memoryview(bytearray(_CHUNK))
+    digest, size = hashlib.sha256(), body.left - len(closing)
+    boundaries, tail, left, buffer = closing[:-4], b"", size, memoryview(bytearray(_CHUNK))
     while left > 0:
         count = body.readinto(buffer[: min(left, _CHUNK)])
         if not count:
             raise ConnectionResetError("the form ended early")
-        digest.update(buffer[:count])
+        chunk = bytes(buffer[:count])
+        if boundaries in chunk or boundaries in tail + chunk[: len(boundaries)]:
+            raise _Malformed("more than one part")
+        tail = chunk[-len(boundaries) :]
+        digest.update(chunk)
         left -= count
     if body.readline(len(closing)) + body.readline(len(closing)) != closing:
-        raise _Malformed("more than one part, or its last boundary is missing")
+        raise _Malformed("its last boundary is missing")
     return name.encode("latin-1").decode("utf-8"), size, digest.hexdigest()
 
 
