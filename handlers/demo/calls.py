@@ -224,7 +224,7 @@ def _lead(title: str) -> dict[str, Any]:
         "name": "Demo Caller",
         "email": "caller@example.com",
         "company": "Example Ltd",
-        "interest": f"to be called back about {title}",
+        "interest": f"a call back about {title}",
     }
 
 

@@ -68,7 +68,7 @@ def play(
         crm.misbehave("drop", on="call")
         stage = _Stage(folder, chronicle, cast.calls)
         with daemon(configure(folder, crm), chronicle.add):
-            stage.say("demo.opened", None, f"three folders are watched; the CRM listens on {crm.url}")
+            stage.say("demo.opened", None, f"the CRM answers on {crm.url}")
             stage.run()
         chronicle.tell()
         verdict = judge(cast.calls, crm, chronicle)
@@ -124,6 +124,7 @@ class _Stage:
         self._recording(plain, "recording saved, then transcript and lead")
         self._transcript(plain, "")
         self._lead(plain)
+        self.say("demo.recording_missing", unrecorded, f"no recording will come; callspool waits {WAIT_S} s for it")
         self._chronicle.wait(self._all_accepted, PATIENCE_S)
         recorder.join(PATIENCE_S)
 

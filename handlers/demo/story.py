@@ -1,7 +1,7 @@
 """The demo told as it happens, and its end: for people with rich, for programs as JSON lines.
 
-Columns of the story: seconds since the beginning, who acts (the world or callspool), which call, what happened. Colours
-only where the output is a terminal; no number of a caller anywhere.
+Columns of the story: seconds since the beginning, who acts (the world or callspool), which call, what happened: 80
+characters in all. Colours only where the output is a terminal; no number of a caller anywhere.
 """
 
 from __future__ import annotations
@@ -26,39 +26,52 @@ _STYLES = {"world": "cyan", "callspool": "green"}
 Told = tuple[str, str] | None
 """What to say of an event, and in which style; None where it needs no line."""
 
+Telling = Callable[[Fields, Call | None], Told]
+"""Says it, of an event's fields and the call it is about."""
 
-def _settled(fields: Fields) -> Told:
+
+def _settled(fields: Fields, _call: Call | None) -> Told:
     if fields.get("role") != "recordings":
         return None
-    return f"recording taken, finished and closed ({fields.get('size_bytes', 0):,} bytes)", ""
+    return f"recording taken: finished and closed, {fields.get('size_bytes', 0):,} bytes", ""
 
 
-def _understood(fields: Fields) -> Told:
+def _measured(fields: Fields, _call: Call | None) -> Told:
     return f"recording measured by its samples: {fields['duration_s']:.3f} s", ""
 
 
-def _deferred(fields: Fields) -> Told:
+def _accepted(_fields: Fields, call: Call | None) -> Told:
+    if call is not None and not call.recording:
+        return "delivered without a recording: none came in time", "bold green"
+    return "delivered: the CRM accepted the call", "bold green"
+
+
+def _deferred(fields: Fields, _call: Call | None) -> Told:
     status = fields.get("http_status")
     if status in (429, 503):
-        return f"the CRM says {status}, come back later: the call stays where it is", "yellow"
+        return f"the CRM says {status}, come back later: the call waits", "yellow"
     if status is None:
         return "sent, and no answer: it may have arrived or not", "yellow"
     return f"the CRM says {status}: {fields.get('reason')}", "yellow"
 
 
-_TELLINGS: Mapping[str, Callable[[Fields], Told]] = {
+def _plainly(text: str, style: str = "") -> Telling:
+    return lambda _fields, _call: (text, style)
+
+
+_TELLINGS: Mapping[str, Telling] = {
     "file.settled": _settled,
-    "file.duplicated": lambda _: ("the same recording again: noted, nothing is sent", ""),
-    "recording.understood": _understood,
-    "conversation.understood": lambda fields: (f"transcript read, {fields.get('turns')} lines", ""),
-    "lead.understood": lambda _: ("lead read", ""),
-    "call.matched": lambda _: ("recording and transcript belong together", ""),
-    "crm.uploaded": lambda _: ("recording uploaded, the CRM answered with its URL", ""),
-    "crm.accepted": lambda _: ("delivered: the CRM accepted the call", "bold green"),
+    "file.duplicated": _plainly("the same recording again: noted, nothing is sent"),
+    "recording.understood": _measured,
+    "conversation.understood": lambda fields, _: (f"transcript read, {fields.get('turns')} lines", ""),
+    "lead.understood": _plainly("lead read"),
+    "call.matched": _plainly("recording and transcript belong together"),
+    "crm.uploaded": _plainly("recording uploaded, the CRM answered with its URL"),
+    "crm.accepted": _accepted,
     "job.deferred": _deferred,
-    "effect.doubted": lambda _: ("so it is sent again, under the same callId and Idempotency-Key", "yellow"),
-    "destination.throttled": lambda _: ("everything for the CRM waits as long as it asked; watching goes on", "yellow"),
-    "destination.recovered": lambda _: ("the CRM takes deliveries again", ""),
+    "effect.doubted": _plainly("so it is sent again, under the same callId and key", "yellow"),
+    "destination.throttled": _plainly("all for the CRM waits as long as it asked", "yellow"),
+    "destination.recovered": _plainly("the CRM takes deliveries again"),
 }
 
 
@@ -82,16 +95,17 @@ class Story:
     def tell(self, at_s: float, event: Event) -> None:
         """One line for an event that needs one."""
         assert self._cast is not None
-        text, style = _told(event) or ("", "")
+        call = self._cast.call_of(event)
+        text, style = _told(event, call) or ("", "")
         if not text:
             return
         who = "world" if event.name.startswith("demo.") else "callspool"
-        self._line(at_s, who, self._cast.call_of(event), self._cast.masked(text), style)
+        self._line(at_s, who, call, self._cast.masked(text), style)
 
     def _line(self, at_s: float, who: str, call: Call | None, text: str, style: str) -> None:
         from rich.text import Text
 
-        line = Text(f"{at_s:6.2f} s  ", style="dim")
+        line = Text.assemble((f"{at_s:5.2f}  ", "dim"))
         line.append(f"{who:<10}", style=_STYLES[who])
         line.append(f"{f'call {call.number}' if call else '':<8}", style="bold")
         line.append(text, style=style or "default")
@@ -106,12 +120,13 @@ class Story:
                 self._console.print(f"call {line.call.number}: {wrong}", style="red")
         for wrong in verdict.wrong:
             self._console.print(wrong, style="red")
+        self._console.print()
         self._console.print(_sentence(verdict, elapsed_s), style="bold green" if verdict.good else "bold red")
         if forgetful:
             self._console.print(FORGETFUL)
         self._console.print()
-        for command, why in _next(folder, keep=keep, forgetful=forgetful):
-            self._console.print(f"  [bold]{command}[/]\n      [dim]{why}[/]", soft_wrap=True)
+        for command, why in _next(verdict, folder, keep=keep, forgetful=forgetful):
+            self._console.print(f"  [bold]{command:<26}[/]  [dim]{why}[/]", soft_wrap=True)
 
 
 class JsonStory:
@@ -161,9 +176,9 @@ FORGETFUL = (
 )
 
 
-def _told(event: Event) -> Told:
+def _told(event: Event, call: Call | None) -> Told:
     if event.name in _TELLINGS:
-        return _TELLINGS[event.name](event.fields)
+        return _TELLINGS[event.name](event.fields, call)
     if event.name.startswith("demo."):
         return str(event.fields.get("text", "")), ""
     if event.level in ("warning", "error"):
@@ -176,14 +191,14 @@ def _table(verdict: Verdict) -> object:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("call")
     for heading in ("written", "measured", "CRM told", "uploads", "posts", "in the CRM"):
         table.add_column(heading, justify="right")
     for line in verdict.lines:
         call = line.call
         table.add_row(
-            f"{call.number} about {call.title}",
+            f"{call.number}  {call.title}",
             f"{call.seconds:.3f} s" if call.recording else "nothing",
             "" if line.measured_s is None else f"{line.measured_s:.3f} s",
             "" if line.told_s is None else f"{line.told_s} s",
@@ -198,26 +213,26 @@ def _table(verdict: Verdict) -> object:
 def _sentence(verdict: Verdict, elapsed_s: float) -> str:
     calls = len(verdict.lines)
     if verdict.good:
-        return (
-            f"All {calls} calls are in the CRM exactly once, with the right recordings and lengths. {elapsed_s:.1f} s."
-        )
+        return f"All {calls} calls are in the CRM exactly once, right to the millisecond, in {elapsed_s:.1f} s."
     return f"{sum(1 for line in verdict.lines if line.wrong)} of {calls} calls did not arrive as they should."
 
 
-def _next(folder: str, *, keep: bool, forgetful: bool) -> list[tuple[str, str]]:
+def _next(verdict: Verdict, folder: str, *, keep: bool, forgetful: bool) -> list[tuple[str, str]]:
     """Commands worth trying now, each with what it shows."""
     found = []
+    most = max(verdict.lines, key=lambda line: line.posts)
     if keep:
         found += [
-            (f"callspool status --config {folder}/config.yaml", "what the ledger knows"),
-            (f"callspool explain c1 --config {folder}/config.yaml", "one call: every file, every decision, every post"),
-            (f"rm -r {folder}", "done with it"),
+            (f"cd {folder}", "here is everything, with a config.yaml"),
+            ("callspool status", "what the ledger knows"),
+            (f"callspool explain {most.subject}", f"call {most.call.number}: its files, decisions, posts"),
+            ("ls processed_uploads", "a marker for each accepted transcript"),
         ]
     else:
-        found.append(("callspool demo --keep", "the same, but the folder stays, to be asked with status and explain"))
+        found.append(("callspool demo --keep", "keep the folder, to look around in"))
     if not forgetful:
-        found.append(("callspool demo --forgetful", "a CRM that knows nothing again: why exactly once takes two"))
-    found.append(("callspool doctor", "your own folders and CRM: is everything ready for callspool run?"))
+        found.append(("callspool demo --forgetful", "what becomes of it when the CRM forgets"))
+    found.append(("callspool doctor", "are your own folders and CRM ready?"))
     return found
 
 

@@ -22,12 +22,13 @@ MEASURED_WITHIN_S = 0.0006
 class Line:
     """What became of one call.
 
-    ``measured_s`` is the length callspool found in the recording, ``told_s`` the one the CRM was told. ``uploads`` and
+    ``subject`` is the call's name on the command line, if it got so far. ``measured_s`` is the length callspool found in the recording, ``told_s`` the one the CRM was told. ``uploads`` and
     ``posts`` count what the CRM accepted of it, ``records`` the calls that its users see. ``wrong`` is empty where all
     is as it should be.
     """
 
     call: Call
+    subject: str
     measured_s: float | None
     told_s: int | None
     uploads: int
@@ -69,6 +70,7 @@ def _line(call: Call, crm: Books, chronicle: Chronicle) -> Line:
     uploads = [upload for upload in crm.uploads if upload.sha256 == sha256]
     understood = chronicle.found("recording.understood", call)
     measured_s = cast("float", understood[-1][1].fields["duration_s"]) if understood else None
+    accepted = chronicle.found("crm.accepted", call)
     records = sum(held.records for held in found)
     wrong = []
     if records != 1:
@@ -81,6 +83,7 @@ def _line(call: Call, crm: Books, chronicle: Chronicle) -> Line:
         wrong.append("somebody else's recording")
     return Line(
         call,
+        str(accepted[0][1].fields["call_id"]) if accepted else "",
         measured_s,
         details.get("recordingDuration"),
         sum(upload.posts for upload in uploads),
