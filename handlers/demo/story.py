@@ -66,6 +66,8 @@ _TELLINGS: Mapping[str, Telling] = {
     "conversation.understood": lambda fields, _: (f"transcript read, {fields.get('turns')} lines", ""),
     "lead.understood": _plainly("lead read"),
     "call.matched": _plainly("recording and transcript belong together"),
+    "call.alone": _plainly("no recording came while it waited: it goes without"),
+    "lead.matched": _plainly("its lead belongs to it"),
     "crm.uploaded": _plainly("recording uploaded, the CRM answered with its URL"),
     "crm.accepted": _accepted,
     "job.deferred": _deferred,

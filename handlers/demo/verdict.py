@@ -22,8 +22,8 @@ MEASURED_WITHIN_S = 0.0006
 class Line:
     """What became of one call.
 
-    ``subject`` is the call's name on the command line, if it got so far. ``measured_s`` is the length callspool found in
-    the recording, ``told_s`` the one the CRM was told. ``uploads`` and ``posts`` count what the CRM accepted of it,
+    ``subject`` is the call's name on the command line, if it got so far. ``measured_s`` is the length callspool
+    found in the recording, ``told_s`` the one the CRM was told. ``uploads`` and ``posts`` count what the CRM accepted,
     ``records`` the calls that its users see. ``wrong`` is empty where all is as it should be.
     """
 
