@@ -101,25 +101,21 @@ FILE_MOVES: Mapping[FileState, Mapping[str, FileState]] = {
 }
 
 JOB_MOVES: Mapping[JobState, Mapping[str, JobState]] = {
-    JobState.READY: {"claimed": JobState.RUNNING},
+    JobState.READY: {"claimed": JobState.RUNNING, "adopted": JobState.PARKED},
     JobState.RUNNING: {
         "finished": JobState.DONE,
         "postponed": JobState.WAITING,
         "rejected": JobState.PARKED,
         "interrupted": JobState.READY,  # shutdown, or found running at start: the attempt does not count
-        "woken": JobState.RUNNING,  # news arrived while it ran: it runs once more when this run ends
+        "woken": JobState.READY,  # news arrived while it ran: however this run ends, it runs once more
     },
-    JobState.WAITING: {"due": JobState.READY, "woken": JobState.READY, "rejected": JobState.PARKED},
+    JobState.WAITING: {"due": JobState.READY, "woken": JobState.READY, "adopted": JobState.PARKED},
     JobState.DONE: {"woken": JobState.READY},
     JobState.PARKED: {"retried": JobState.READY, "woken": JobState.READY},
 }
 
 EFFECT_MOVES: Mapping[EffectState, Mapping[str, EffectState]] = {
-    EffectState.PENDING: {
-        "started": EffectState.IN_FLIGHT,
-        "found": EffectState.DONE,
-        "superseded": EffectState.SUPERSEDED,
-    },
+    EffectState.PENDING: {"started": EffectState.IN_FLIGHT, "superseded": EffectState.SUPERSEDED},
     EffectState.IN_FLIGHT: {
         "confirmed": EffectState.DONE,
         "not_sent": EffectState.PENDING,
@@ -127,17 +123,17 @@ EFFECT_MOVES: Mapping[EffectState, Mapping[str, EffectState]] = {
         "denied": EffectState.PENDING,
         "refused": EffectState.PENDING,
         "unanswered": EffectState.IN_DOUBT,
-        "lost": EffectState.IN_DOUBT,  # the process died, or was told to stop, while it was under way
+        "lost": EffectState.IN_DOUBT,  # the process died, or its own code failed, while it was under way
         "parked": EffectState.PARKED,
     },
     EffectState.IN_DOUBT: {
-        "started": EffectState.IN_FLIGHT,
+        "started": EffectState.IN_FLIGHT,  # it cannot be looked up, and may be sent again under its key
         "found": EffectState.DONE,
         "absent": EffectState.PENDING,
-        "parked": EffectState.PARKED,
+        "unasked": EffectState.IN_DOUBT,  # the destination could not be reached to be asked
     },
     EffectState.PARKED: {"retried": EffectState.PENDING, "superseded": EffectState.SUPERSEDED},
-    EffectState.SUPERSEDED: {"started": EffectState.IN_FLIGHT, "planned": EffectState.PENDING},
+    EffectState.SUPERSEDED: {"planned": EffectState.PENDING},
     EffectState.DONE: {},
 }
 

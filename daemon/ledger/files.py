@@ -145,7 +145,7 @@ class LedgerFiles:
             "SELECT item_id, first_seen_us FROM file WHERE folder_id = ? AND name = ?", (folder_id, settled.name)
         )
         old_item = before["item_id"] if before else None
-        item_id, is_new = _item(tx, settled, _replaced(tx, old_item))
+        item_id, is_new = _item(tx, settled, _replaced(tx, old_item, folder_id, settled.name))
         if old_item is not None and old_item != item_id:
             _retire(tx, folder_id, settled.name, FileState.REPLACED, "other content under the same name")
         tx.execute(
@@ -254,9 +254,12 @@ def _item(tx: WriteTx, settled: Settled, old_item: int | None) -> tuple[int, boo
     return item_id, True
 
 
-def _replaced(tx: WriteTx, old_item: int | None) -> int | None:
+def _replaced(tx: WriteTx, old_item: int | None, folder_id: int, name: bytes) -> int | None:
     """The old item, unless another file still holds its content: then nothing was replaced."""
-    others = tx.rows("SELECT 1 FROM file WHERE item_id = ? AND state = 'known' LIMIT 1", (old_item,))
+    others = tx.rows(
+        "SELECT 1 FROM file WHERE item_id = ? AND state = 'known' AND (folder_id, name) != (?, ?) LIMIT 1",
+        (old_item, folder_id, name),
+    )
     return None if others else old_item
 
 

@@ -23,7 +23,10 @@ FIX = (
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Hold mode ends. Files first seen from now on count as new after ``registered_ns`` (inode change time)."""
+    """Hold mode ends. Files first seen from now on count as new after ``registered_ns`` (inode change time).
+
+    ``park_open``: every job that was open when the copy was made waits for a person.
+    """
 
     registered_ns: int
     park_open: bool
@@ -40,8 +43,7 @@ class Released:
             tx.execute(
                 "UPDATE job SET state = 'parked', waits_for = NULL, reason = 'adopted: it may have been delivered "
                 "after the copy was made', fix = 'callspool failures; callspool retry' "
-                "WHERE state IN ('ready', 'waiting') AND EXISTS "
-                "(SELECT 1 FROM job_effect WHERE job_id = job.id)"
+                "WHERE state IN ('ready', 'waiting')"
             )
 
 

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from daemon.contract import Act, Acted, Clock, Event, JobSpec, Json
-from daemon.errors import CallspoolError, LedgerDamaged
+from daemon.errors import CallspoolError, ConfigInvalid, LedgerDamaged
 from daemon.ledger import jobs, upkeep
-from daemon.ledger.connection import open_for_reading, open_for_writing
+from daemon.ledger.connection import (
+    APPLICATION_ID,
+    BUSY_TIMEOUT_S,
+    open_for_reading,
+    open_for_writing,
+    translate,
+)
 from daemon.ledger.files import LedgerFiles
 from daemon.ledger.lock import LedgerLock
 from daemon.ledger.migrate import apply, migrations_of, pending
 from daemon.ledger.reading import Readers, View
-from daemon.ledger.writer import Writer, WriteTx, micros
+from daemon.ledger.writer import RETRY_S, Writer, WriteTx, micros
 
 T = TypeVar("T")
 
@@ -54,7 +60,11 @@ class StatePaths:
 
 
 class Ledger:
-    """Opened for writing: this process is the only one that works on it."""
+    """Opened for writing: this process is the only one that works on it.
+
+    ``is_new`` until ``begin``. ``on_woken`` is told which lanes have something new to do, ``on_fatal`` what makes it
+    impossible to go on; whoever runs the jobs sets both.
+    """
 
     def __init__(
         self,
@@ -66,33 +76,51 @@ class Ledger:
         lanes: Mapping[str, str],
         on_event: Callable[[Event], None],
         on_woken: Callable[[frozenset[str]], None] = lambda _lanes: None,
+        on_fatal: Callable[[Exception], None] = lambda _error: None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         """Take the lock, check, restore if need be, migrate, open.
 
         ``sources`` are the packages whose migrations apply after the machine's; ``lanes`` names the lane of each
-        kind of job. Raises AnotherInstance, LedgerMissing (newer), ConfigInvalid (network disk).
+        kind of job. ``busy_timeout_s`` is how long a commit waits for another program's lock, ``retry_s`` the pause
+        before one that failed is tried again. Raises AnotherInstance, LedgerMissing (newer), ConfigInvalid (network
+        disk, no permission), LedgerBusy, DiskFull.
         """
-        paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"state.dir cannot be made ({error.strerror})", fix="check owner and mode of the folder above it"
+            ) from error
         self.paths = paths
         self.clock = clock
         self.lanes = lanes
         self._on_event = on_event
+        self.on_woken = on_woken
+        self.on_fatal = on_fatal
         self._lock = LedgerLock(paths.lock)
         try:
-            restored = self._mend()
-            connection = open_for_writing(paths.ledger)
-            self.is_new = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-            self._migrate(connection, sources)
-            self.host_id = _meta(connection, "host_id", secrets.token_hex(8))
-        except BaseException:
+            held = upkeep.mend(paths.ledger, paths.copies, clock.now())
+            connection = self._open(sources, busy_timeout_s)
+        except BaseException as error:
             self._lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error) from error
             raise
-        self.writer = Writer(connection, self.host_id, clock, on_commit=self._committed, on_pause=self._paused)
-        self.on_woken = on_woken
+        self.writer = Writer(
+            connection,
+            self.host_id,
+            clock,
+            on_commit=self._committed,
+            on_pause=self._paused,
+            on_fatal=self._cannot_go_on,
+            retry_s=retry_s,
+        )
         self.readers = readers
         self.files = LedgerFiles(self.writer, self.readers, lanes)
-        if restored is not None:
-            self._enter_hold(restored)
+        if held is not None:
+            self._enter_hold(held)
 
     @property
     def hold(self) -> str | None:
@@ -133,6 +161,17 @@ class Ledger:
         for spec in acted.then:
             jobs.add_job(tx, spec, self.lanes)
 
+    def begin(self, acted: Sequence[Acted]) -> None:
+        """Once in a ledger's life: what every room made of what lay there before, all of it in one commit."""
+
+        def run(tx: WriteTx) -> None:
+            for one in acted:
+                self.apply(tx, one)
+            tx.execute("INSERT INTO meta VALUES ('begun_us', ?)", (str(tx.now_us),))
+
+        self.write("ledger.begun", run)
+        self.is_new = False
+
     def recover(self) -> None:
         """Once, before anything runs: what the last process left in the middle."""
         self.write("ledger.recovered", jobs.recover)
@@ -162,47 +201,49 @@ class Ledger:
         size = target.stat().st_size
         self.write("ledger.copied", lambda tx: tx.journal(Event("ledger.copied", {"size_bytes": size})))
 
-    def release_hold(self, decision: str, tx: WriteTx) -> None:
-        """End hold mode; journaled with what the person decided."""
-        tx.execute("DELETE FROM meta WHERE key = 'hold'")
-        tx.journal(Event("ledger.released", {"reason": decision}, "warning"))
-
     def close(self) -> None:
         """Commit what is queued, close everything, let another process in."""
         self.writer.close()
         self.readers.close()
         self._lock.release()
 
-    def _mend(self) -> upkeep.Restored | None:
-        if not self.paths.ledger.exists():
-            return None
-        if upkeep.quick_check(self.paths.ledger) is None:
-            return None
-        return upkeep.restore(self.paths.ledger, self.paths.copies, self.clock.now())
+    def _open(self, sources: Sequence[str], busy_timeout_s: float) -> sqlite3.Connection:
+        connection = open_for_writing(self.paths.ledger, busy_timeout_s=busy_timeout_s)
+        try:
+            self._migrate(connection, sources)
+            self.host_id = _meta(connection, "host_id", secrets.token_hex(8))
+            self.is_new = not connection.execute("SELECT 1 FROM meta WHERE key = 'begun_us'").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _migrate(self, connection: sqlite3.Connection, sources: Sequence[str]) -> None:
         todo = pending(connection, migrations_of([MACHINE_MIGRATIONS, *sources]))
         now = self.clock.now()
-        if todo and not self.is_new:
+        if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        elif todo:
             upkeep.copy_to(connection, self.paths.copies / f"before-migration-{now:%Y%m%dT%H%M%SZ}.db")
         for migration in todo:
             apply(connection, migration, micros(now))
 
-    def _enter_hold(self, restored: upkeep.Restored) -> None:
-        copy = "no copy to restore" if restored.copy is None else f"restored {restored.copy.name}"
-        reason = f"the ledger was damaged and set aside as {restored.set_aside.name}; {copy}"
-
+    def _enter_hold(self, reason: str) -> None:
         def hold(tx: WriteTx) -> None:
             tx.execute("INSERT OR REPLACE INTO meta VALUES ('hold', ?)", (reason,))
             tx.journal(Event("ledger.held", {"reason": reason}, "error"))
 
         self.write("ledger.held", hold)
+        upkeep.forget(self.paths.ledger)
 
     def _committed(self, events: Sequence[Event], woken: frozenset[str]) -> None:
         for event in events:
             self._on_event(event)
         if woken:
             self.on_woken(woken)
+
+    def _cannot_go_on(self, error: Exception) -> None:
+        self.on_fatal(error)
 
     def _paused(self, error: CallspoolError | None) -> None:
         if error is None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from typing import BinaryIO, Protocol
 from daemon.catalogue import Stat
 from daemon.contract import Clock, Item, Receipt
 from daemon.errors import ContentGone, ContentMoved, UnknownSubject
-from daemon.ledger.connection import open_for_reading
+from daemon.ledger.connection import open_for_reading, translate
 from daemon.states import FileState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,45 +82,59 @@ def item_of(row: sqlite3.Row) -> Item:
 class _Connection:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        weakref.finalize(self, connection.close).atexit = False
 
     def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
-        return self.connection.execute(sql, args).fetchall()
+        try:
+            return self.connection.execute(sql, args).fetchall()
+        except sqlite3.Error as error:
+            ours = translate(error)
+            if ours is error:
+                raise
+            raise ours from error
 
 
 class Readers:
-    """Reading connections, one to a thread, opened when first needed."""
+    """Reading connections, one to a thread, opened when first needed and closed with their thread."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def connection(self) -> sqlite3.Connection:
         """This thread's connection; raises LedgerMissing where there is no ledger."""
-        mine: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        return self._mine().connection
+
+    def _mine(self) -> _Connection:
+        mine: _Connection | None = getattr(self._local, "mine", None)
         if mine is None:
-            mine = self._local.connection = open_for_reading(self._path)
+            mine = self._local.mine = _Connection(open_for_reading(self._path))
             with self._lock:
-                self._opened.append(mine)
+                self._opened.add(mine)
         return mine
+
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """The rows a SELECT returns now."""
+        return self._mine().rows(sql, args)
 
     @contextmanager
     def view(self) -> Iterator[View]:
         """A view of one moment: all its queries see the same commits."""
-        connection = self.connection()
-        connection.execute("BEGIN")
+        mine = self._mine()
+        mine.rows("BEGIN")
         try:
-            yield View(_Connection(connection), self._clock.now())
+            yield View(mine, self._clock.now())
         finally:
-            connection.execute("COMMIT")
+            mine.rows("COMMIT")
 
     def close(self) -> None:
         """Close every thread's connection."""
         with self._lock:
-            for connection in self._opened:
-                connection.close()
+            for mine in self._opened:
+                mine.connection.close()
             self._opened.clear()
 
 
@@ -136,8 +151,10 @@ class LedgerContents:
         fd = _open(path)
         with os.fdopen(fd, "rb", buffering=0) as handle:
             _check(fd, expected)
-            yield handle
-            _check(fd, expected)
+            try:
+                yield handle
+            finally:  # whatever was made of the bytes, an error included, counts only if they stood still
+                _check(fd, expected)
 
     def path(self, item_id: int) -> bytes:
         """A path that holds the content at this moment."""
@@ -150,14 +167,11 @@ class LedgerContents:
         return path
 
     def _find(self, item_id: int) -> tuple[bytes, Stat]:
-        rows = (
-            self._readers.connection()
-            .execute(
-                "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino "
-                "FROM file JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id WHERE item_id = ?",
-                (item_id,),
-            )
-            .fetchall()
+        rows = self._readers.rows(
+            "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino "
+            "FROM file JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id "
+            "WHERE item_id = ?",
+            (item_id,),
         )
         moved = False
         for row in rows:
@@ -169,6 +183,8 @@ class LedgerContents:
                 moved = True
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError:  # the folder cannot be searched now: that is not disappearance
+                moved = True
         if moved:
             raise ContentMoved("the file changed after it was hashed")
         raise ContentGone("no file holds this content any more")

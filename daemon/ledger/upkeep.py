@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from daemon.errors import LedgerDamaged
+from daemon.errors import BadRequest, DiskFull, LedgerDamaged
 from daemon.ledger.connection import open_for_reading, translate
 
 KEEP_DAILY = 7
 """Daily copies kept; a week covers a long weekend nobody looked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What stands where the damaged ledger stood: ``copy`` is None when there was none to restore."""
-
-    set_aside: Path
-    copy: Path | None
 
 
 def quick_check(path: Path) -> str | None:
@@ -40,23 +33,37 @@ def quick_check(path: Path) -> str | None:
 def copy_to(source: sqlite3.Connection, target: Path) -> None:
     """A whole, checked copy of the ledger at ``target``: written beside, fsynced, renamed.
 
-    Uses SQLite's online backup, so that it may run beside a busy writer. Raises LedgerDamaged when the copy fails
-    its check.
+    Uses SQLite's online backup in one step, so that it sees one moment and runs beside a busy writer (in several steps
+    every commit in between would start it over). Raises LedgerDamaged when the copy fails its check, DiskFull, and
+    BadRequest where ``target`` cannot be written.
     """
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _fill(source, part)
+        part.replace(target)
+        _fsync(target.parent)
+    except sqlite3.Error as error:
+        part.unlink(missing_ok=True)
+        raise translate(error) from error
+    except OSError as error:
+        reason = f"the copy cannot be written ({error.strerror})"
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(reason, fix="free space there, or name another place") from error
+        raise BadRequest(reason, fix="name a place that can be written") from error
+
+
+def _fill(source: sqlite3.Connection, part: Path) -> None:
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
-        source.backup(copy, pages=1024, sleep=0.005)
+        source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
     found = quick_check(part)
     if found is not None:
         part.unlink()
         raise LedgerDamaged(f"a copy of the ledger fails its check: {found}", fix="callspool ledger check")
     _fsync(part)
-    part.replace(target)
-    _fsync(target.parent)
 
 
 def daily_name(day: datetime) -> str:
@@ -75,24 +82,62 @@ def prune(folder: Path) -> None:
         old.unlink()
 
 
-def restore(path: Path, copies: Path, now: datetime) -> Restored:
-    """Move a damaged ledger aside, whole with its journal files, and put the newest sound copy in its place."""
+def mend(path: Path, copies: Path, now: datetime) -> str | None:
+    """Check the ledger and put the newest sound copy in the place of a damaged or lost one.
+
+    Returns why the daemon must hold, None when all is well. The note beside the ledger says so from before the first
+    file is moved until ``forget``: a crash at any instruction in between still ends in hold.
+    """
+    found = _trouble(path, copies)
+    if found is not None:
+        _restore(path, copies, now, found)
+    note = _note(path)
+    return note.read_text("utf-8") if note.exists() else None
+
+
+def forget(path: Path) -> None:
+    """The ledger itself knows now that it is on hold."""
+    _note(path).unlink()
+    _fsync(path.parent)
+
+
+def _trouble(path: Path, copies: Path) -> str | None:
+    """What is wrong with the ledger; an absent or empty one is a new one, unless there are copies of it."""
+    if path.exists() and path.stat().st_size > 0:
+        return None if quick_check(path) is None else "damaged"
+    return "lost" if daily_copies(copies) else None
+
+
+def _restore(path: Path, copies: Path, now: datetime, found: str) -> None:
+    """Move the ledger aside, whole with its journal files, and put the newest sound copy in its place."""
     aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%SZ}")
-    for suffix in ("", "-wal", "-shm"):
+    copy = next((c for c in daily_copies(copies) if quick_check(c) is None), None)
+    outcome = "no copy to restore" if copy is None else f"restored {copy.name}"
+    _write(_note(path), f"the ledger was {found} and set aside as {aside.name}; {outcome}".encode())
+    for suffix in ("-shm", "-wal", ""):  # a WAL must never meet another ledger than its own
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
-    for copy in daily_copies(copies):
-        if quick_check(copy) is None:
-            fresh = path.with_name(path.name + ".restored")
-            fresh.write_bytes(copy.read_bytes())
-            fresh.chmod(0o600)
-            _fsync(fresh)
-            fresh.replace(path)
-            _fsync(path.parent)
-            return Restored(aside, copy)
     _fsync(path.parent)
-    return Restored(aside, None)
+    if copy is not None:
+        fresh = path.with_name(path.name + ".restored")
+        shutil.copyfile(copy, fresh)
+        fresh.chmod(0o600)
+        _fsync(fresh)
+        fresh.replace(path)
+        _fsync(path.parent)
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".hold")
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    _fsync(part)
+    part.replace(path)
+    _fsync(path.parent)
 
 
 def _fsync(path: Path) -> None:

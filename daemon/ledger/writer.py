@@ -8,6 +8,9 @@ and harms no other.
 When the disk is full or another program holds the file, nothing is lost and nobody is told: the whole batch is rolled
 back and run again until it commits. Everything upstream simply waits, which is what "pause" means here. Functions
 must therefore be repeatable: all they change is the ledger.
+
+A damaged ledger ends it: nothing more is written, every waiting function gets LedgerDamaged, and the process is told
+to end, so that the next start can put a sound copy in its place.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from daemon.contract import Clock, Event
-from daemon.errors import CallspoolError, Defect, DiskFull, LedgerBusy, StaleRow
+from daemon.errors import CallspoolError, Defect, DiskFull, LedgerBusy, LedgerDamaged, StaleRow
 from daemon.ledger.connection import translate
 from daemon.trace import point
 
@@ -35,6 +38,12 @@ BATCH = 256
 
 RETRY_S = 1.0
 """Pause before a batch that met a full disk or a lock is tried again."""
+
+REPORT_S = 60.0
+"""How often a pause that lasts is reported again."""
+
+CLOSING_BUSY_MS = 1000
+"""How long the last checkpoint waits for readers: what it leaves in the WAL, the next start takes from there."""
 
 
 def micros(at: datetime) -> int:
@@ -80,18 +89,28 @@ class WriteTx:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """A part of this transaction that is undone whole where it raises; what came before it stands."""
+        """A part of this transaction that is undone whole where it raises; what came before it stands.
+
+        Some errors (a full disk) make SQLite roll back the whole transaction: then there is nothing left to undo, and
+        ``lost`` says so.
+        """
         events, woken = len(self.events), set(self.woken)
         self.execute("SAVEPOINT part")
         try:
             yield
         except BaseException:
-            self.execute("ROLLBACK TO part")
-            self.execute("RELEASE part")
+            if not self.lost:
+                self.execute("ROLLBACK TO part")
+                self.execute("RELEASE part")
             del self.events[events:]
             self.woken = woken
             raise
         self.execute("RELEASE part")
+
+    @property
+    def lost(self) -> bool:
+        """True once SQLite has rolled the whole transaction back: whoever caught the error must raise it on."""
+        return not self._connection.in_transaction
 
     def journal(self, event: Event, *, item_id: int | None = None) -> None:
         """Append one line; it is logged after the commit."""
@@ -123,7 +142,8 @@ class Writer:
     """The thread that owns the writing connection.
 
     ``on_commit`` gets each transaction's events and woken lanes after its commit, in order; ``on_pause`` is told when
-    commits stop (with the error) and None when they go on. Neither may raise.
+    commits stop (with the error, again every minute) and None when they go on; ``on_fatal`` what makes it impossible
+    to go on. All are called on this thread and must not wait for it.
     """
 
     def __init__(
@@ -134,24 +154,35 @@ class Writer:
         *,
         on_commit: Callable[[Sequence[Event], frozenset[str]], None],
         on_pause: Callable[[CallspoolError | None], None],
+        on_fatal: Callable[[Exception], None],
+        retry_s: float = RETRY_S,
     ) -> None:
         self._connection = connection
         self._host_id = host_id
         self._clock = clock
         self._on_commit = on_commit
         self._on_pause = on_pause
+        self._on_fatal = on_fatal
+        self._retry_s = retry_s
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._door = threading.Lock()
         self._closing = threading.Event()
-        self._paused = False
+        self._damage: LedgerDamaged | None = None
+        self._reported_at: float | None = None
         self._thread = threading.Thread(target=self._loop, name="ledger-writer", daemon=True)
         self._thread.start()
 
     def submit(self, name: str, run: Callable[[WriteTx], T]) -> Future[T]:
-        """Queue a transaction; ``name`` is its trace point. The future is done once it is durable."""
-        if self._closing.is_set():
-            raise Defect(f"transaction {name} after the ledger was closed")
+        """Queue a transaction; ``name`` is its trace point. The future is done once it is durable.
+
+        The future cannot be cancelled. Raises Defect once the ledger is closed.
+        """
         future: Future[T] = Future()
-        self._queue.put(_Queued(name, run, future))
+        future.set_running_or_notify_cancel()
+        with self._door:
+            if self._closing.is_set():
+                raise Defect(f"transaction {name} after the ledger was closed")
+            self._queue.put(_Queued(name, run, future))
         return future
 
     def write(self, name: str, run: Callable[[WriteTx], T]) -> T:
@@ -161,12 +192,13 @@ class Writer:
     @property
     def paused(self) -> bool:
         """True while commits fail: disk full, or the file held by another program."""
-        return self._paused
+        return self._reported_at is not None
 
     def close(self) -> None:
         """Commit what is queued and close the connection. A batch that cannot commit now is given up."""
-        self._closing.set()
-        self._queue.put(None)
+        with self._door:
+            self._closing.set()
+            self._queue.put(None)
         self._thread.join()
 
     def _loop(self) -> None:
@@ -175,6 +207,10 @@ class Writer:
             batch, last = self._next_batch()
             if batch:
                 self._commit(batch)
+        if self._damage is None:
+            with suppress(sqlite3.Error):  # only tidies up: the next start reads the WAL as well
+                self._connection.execute(f"PRAGMA busy_timeout = {CLOSING_BUSY_MS}")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
     def _next_batch(self) -> tuple[list[_Queued], bool]:
@@ -193,30 +229,49 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[_Queued]) -> None:
-        """Run and commit a batch, again and again until the disk takes it."""
+        """Run and commit a batch, again and again until the disk takes it; resolve its futures."""
         while True:
             try:
                 self._run(batch)
-                break
             except (DiskFull, LedgerBusy) as error:
                 if self._closing.is_set():
-                    for entry in batch:
-                        entry.future.set_exception(error)
+                    _refuse(batch, error)
                     return
-                self._paused = True
-                self._on_pause(error)
-                self._closing.wait(RETRY_S)
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for these transactions
-                for entry in batch:
-                    entry.future.set_exception(error)
+                self._pause(error)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the transaction that caused it
+                self._give_up(batch, error)
                 return
-        if self._paused:
-            self._paused = False
+            else:
+                break
+        if self.paused:
+            self._reported_at = None
             self._on_pause(None)
         for entry in batch:
             self._resolve(entry)
 
+    def _give_up(self, batch: list[_Queued], error: Exception) -> None:
+        """One transaction broke the whole batch: each alone, so that it harms no other. Damage is everybody's."""
+        if isinstance(error, LedgerDamaged):
+            if self._damage is None:
+                self._damage = error
+                self._on_fatal(error)
+            _refuse(batch, error)
+        elif len(batch) == 1:
+            _refuse(batch, error)
+        else:
+            for entry in batch:
+                self._commit([entry])
+
+    def _pause(self, error: CallspoolError) -> None:
+        now = self._clock.monotonic()
+        if self._reported_at is None or now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            self._on_pause(error)
+        self._closing.wait(self._retry_s)
+
     def _run(self, batch: list[_Queued]) -> None:
+        if self._damage is not None:
+            raise self._damage
         execute = self._connection.execute
         try:
             execute("BEGIN IMMEDIATE")
@@ -225,35 +280,46 @@ class Writer:
             for entry in batch:
                 point(f"{entry.name}.committing")
             execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
-            raise translate(error) from error
+            if isinstance(error, sqlite3.Error):
+                raise translate(error) from error
+            raise
         for entry in batch:
             point(f"{entry.name}.committed")
 
     def _run_one(self, entry: _Queued) -> None:
+        """Run one function under its savepoint. Only what concerns the whole batch is raised."""
         execute = self._connection.execute
         tx = entry.tx = WriteTx(self._connection, self._host_id, self._clock.now())
         execute("SAVEPOINT one")
         try:
             entry.result = entry.run(tx)
-        except sqlite3.OperationalError as error:
-            if isinstance(translate(error), (DiskFull, LedgerBusy)):
+        except Exception as error:
+            if tx.lost or stops_everything(error):
                 raise
-            self._give_up(entry, error)
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and reaches it through the future
-            self._give_up(entry, error)
+            execute("ROLLBACK TO one")
+            entry.tx, entry.result = None, error
         execute("RELEASE one")
-
-    def _give_up(self, entry: _Queued, error: Exception) -> None:
-        self._connection.execute("ROLLBACK TO one")
-        entry.tx, entry.result = None, error
 
     def _resolve(self, entry: _Queued) -> None:
         if entry.tx is None:
             entry.future.set_exception(entry.result)
             return
         if entry.tx.events or entry.tx.woken:
-            self._on_commit(entry.tx.events, frozenset(entry.tx.woken))
+            try:
+                self._on_commit(entry.tx.events, frozenset(entry.tx.woken))
+            except Exception as error:  # noqa: BLE001 - durable all the same; without a log nobody should go on
+                self._on_fatal(error)
         entry.future.set_result(entry.result)
+
+
+def stops_everything(error: Exception) -> bool:
+    """Whether an error inside a transaction is the ledger's own trouble rather than the transaction's."""
+    return isinstance(error, sqlite3.Error) and isinstance(translate(error), (DiskFull, LedgerBusy, LedgerDamaged))
+
+
+def _refuse(batch: Sequence[_Queued], error: Exception) -> None:
+    for entry in batch:
+        entry.future.set_exception(error)

@@ -12,19 +12,22 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from daemon.contract import Json
-from daemon.errors import OperatorError
+from daemon.errors import BadRequest, CallspoolError, OperatorError
 
 LIMIT = 1 << 20
 """Bytes of one request or answer line at most."""
 
 PATIENCE_S = 30.0
 """How long either side waits for the other; a full disk may make the daemon slow to answer."""
+
+LONGEST_NAME = 100
+"""Bytes of a socket's name that fit everywhere: sockaddr_un holds 108 on Linux and 104 on macOS, with the last zero."""
 
 Do = Callable[[str, Mapping[str, Any], bool], Json]
 
@@ -61,7 +64,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.do = do
         super().__init__(str(path), _Handler, bind_and_activate=False)
         try:
-            self.socket.bind(_short(path))
+            with _short(path) as name:
+                self.socket.bind(name)
             os.chmod(path, 0o600)
             self.server_activate()
         except BaseException:
@@ -80,21 +84,45 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
 
     def _answer(self, line: bytes) -> dict[str, Any]:
-        request = json.loads(line)
         try:
-            return {"answer": self.server.do(request["act"], request["args"], bool(request["dry_run"]))}
+            act, args, dry_run = _parse(line)
+            return {"answer": self.server.do(act, args, dry_run)}
         except OperatorError as error:
             return {"error": str(error), "fix": error.fix, "exit_code": error.exit_code}
+        except CallspoolError as error:
+            return {"error": str(error), "fix": "callspool status", "exit_code": 1}
+        except Exception as error:  # noqa: BLE001 - the person who asked is told, in words that quote nothing
+            return {"error": f"a defect of callspool's own: {type(error).__name__}", "fix": "report it", "exit_code": 1}
 
 
-def ask(path: Path, act: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
-    """Have the running daemon do ``act``. Raises RemoteRefusal with its error, ConnectionError when nobody answers."""
+def _parse(line: bytes) -> tuple[str, Mapping[str, Any], bool]:
+    try:
+        request = json.loads(line)
+        return str(request["act"]), dict(request["args"]), bool(request["dry_run"])
+    except (ValueError, KeyError, TypeError):
+        raise BadRequest("not a command this daemon understands", fix="callspool version") from None
+
+
+def ask(path: Path, act: str, args: Mapping[str, Any], *, dry_run: bool, patience_s: float = PATIENCE_S) -> Json:
+    """Have the running daemon do ``act``.
+
+    Raises RemoteRefusal with its error, or where it does not answer within ``patience_s``; ConnectionError or
+    FileNotFoundError when nobody is there.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE_S)
-        connection.connect(_short(path))
-        connection.sendall(json.dumps({"act": act, "args": args, "dry_run": dry_run}).encode() + b"\n")
-        with connection.makefile("rb") as stream:
-            line = stream.readline(LIMIT)
+        connection.settimeout(patience_s)
+        with _short(path) as name:
+            connection.connect(name)
+        try:
+            connection.sendall(json.dumps({"act": act, "args": args, "dry_run": dry_run}).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline(LIMIT)
+        except TimeoutError:
+            raise RemoteRefusal(
+                f"the daemon did not answer within {patience_s:g} s; it may still do it (is the disk full?)",
+                fix="callspool status",
+                exit_code=1,
+            ) from None
     if not line:
         raise ConnectionError("the daemon closed the connection without an answer")
     answer = json.loads(line)
@@ -104,7 +132,15 @@ def ask(path: Path, act: str, args: Mapping[str, Any], *, dry_run: bool) -> Json
     return found
 
 
-def _short(path: Path) -> str:
-    """A name for the socket that fits sockaddr_un's 108 bytes, whatever the folder: relative where that is shorter."""
-    full, relative = str(path.absolute()), os.path.relpath(path)
-    return min(full, relative, key=len)
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for the socket that fits sockaddr_un, whatever the folder: relative, or by way of the open folder."""
+    name = min(str(path.absolute()), os.path.relpath(path), key=lambda n: len(os.fsencode(n)))
+    if len(os.fsencode(name)) <= LONGEST_NAME or not os.path.isdir("/proc/self/fd"):
+        yield name
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

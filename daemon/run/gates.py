@@ -5,14 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from daemon.ledger.jobs import Destination
-from daemon.run.retry import healthy
+from daemon.ledger.destinations import PROBE_LEASE, Destination
 from daemon.states import DestinationState
-
-PROBE_LOOK = timedelta(seconds=1)
-"""How soon a job held back by a probe under way is looked at again, should the probe's answer wake nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +20,38 @@ class Shut:
 
 
 class Gates:
-    """The destinations of this process, mirrored in memory: the ledger has the truth after each commit."""
+    """The destinations of this process, mirrored in memory from inside the transactions that change them."""
 
     def __init__(self, known: Mapping[str, Destination]) -> None:
         self._known = dict(known)
-        self._probing: set[str] = set()
+        self._probes: dict[str, int] = {}  # destination → the thread that probes it
         self._lock = threading.Lock()
 
-    def enter(self, name: str, now: datetime) -> Shut | None:
-        """May an effect for ``name`` be performed now? None is yes; a shut destination lets one probe through."""
+    def enter(self, name: str, now: datetime, *, told: bool) -> Shut | None:
+        """May an effect for ``name`` be performed now by this thread? None is yes.
+
+        A shut destination whose time has come lets one probe through. ``told``: a person wants to know now, and is
+        told no only by a destination that named its time itself.
+        """
         with self._lock:
-            destination = self._known.get(name) or healthy(name, now)
-            if destination.state is DestinationState.CLOSED:
+            destination = self._known.get(name)
+            if destination is None or destination.state is DestinationState.CLOSED:
                 return None
-            if now < destination.until:
+            early = told and destination.state is not DestinationState.ASKED
+            if now < destination.until and not early:
                 return Shut(destination.until, f"{name}: {destination.reason}")
-            if name in self._probing:
-                return Shut(now + PROBE_LOOK, f"{name}: {destination.reason}; one probe is under way")
-            self._probing.add(name)
+            if name in self._probes:
+                return Shut(now + PROBE_LEASE, f"{name}: {destination.reason}; one probe is under way")
+            self._probes[name] = threading.get_ident()
             return None
 
     def leave(self, name: str) -> None:
-        """The effect that entered has an outcome, or was never tried."""
+        """This thread's effect has an outcome, or was never tried."""
         with self._lock:
-            self._probing.discard(name)
-
-    def get(self, name: str, now: datetime) -> Destination:
-        """The destination as this process knows it."""
-        with self._lock:
-            return self._known.get(name) or healthy(name, now)
+            if self._probes.get(name) == threading.get_ident():
+                del self._probes[name]
 
     def put(self, destination: Destination) -> None:
-        """Keep what was committed."""
+        """Keep what is being committed."""
         with self._lock:
             self._known[destination.name] = destination

@@ -6,11 +6,14 @@ minutes to days. Transient failures never give up by count; only refusals do.
 | error        | effect    | the job                                  | the destination                         |
 |--------------|-----------|------------------------------------------|-----------------------------------------|
 | NotSent      | pending   | own backoff                              | one more failure; five open the breaker |
-| Throttled    | pending   | waits for the destination                | asked: Retry-After, else own backoff    |
+| Throttled    | pending   | waits for the destination, attempt free  | asked: Retry-After, else own backoff    |
 | Unanswered   | in doubt  | own backoff, then looked up before again | one more failure; five open the breaker |
 | Refused      | pending   | own backoff; parked after ``refusals``   | answers, so its failures are forgotten  |
 | Denied       | pending   | waits for the destination, attempt free  | rests; one alarm; probed with backoff   |
 | Unacceptable | parked    | parked                                   | answers, so its failures are forgotten  |
+
+Several effects may be under way when a destination shuts. Their answers arrive late: they belong to the time before,
+and neither lengthen its rest nor cut short the time it asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from datetime import datetime, timedelta
 
 from daemon.contract import Event, Fields, Json, Patience
 from daemon.errors import Defect, DeliveryError, Denied, NotSent, Refused, Throttled, Unacceptable, Unanswered
-from daemon.ledger.jobs import Destination, Due, Setback
+from daemon.ledger.destinations import Destination, healthy
+from daemon.ledger.effects import Due, Setback
 from daemon.states import DestinationState
 
 BREAKER = 5
@@ -28,6 +32,9 @@ BREAKER = 5
 
 RETRY_AFTER_CAP = timedelta(hours=6)
 """The longest Retry-After that is believed; some servers send years."""
+
+RETRY_AFTER_FLOOR = timedelta(seconds=1)
+"""The shortest: a server that says 0, or a date that has passed, is still one that said 429."""
 
 JITTER = 0.2
 """Share of a wait that chance may add, so that a backlog does not return as one wave."""
@@ -51,11 +58,6 @@ class Situation:
     named: Fields
     now: datetime
     chance: float
-
-
-def healthy(name: str, now: datetime) -> Destination:
-    """A destination nothing is known against."""
-    return Destination(name, DestinationState.CLOSED, 0, 0, now, "")
 
 
 def backoff(patience: Patience, failures: int, chance: float) -> timedelta:
@@ -85,77 +87,90 @@ def decide(error: DeliveryError, at: Situation) -> Setback:
 
 
 def succeeded(destination: Destination, now: datetime) -> tuple[Destination, tuple[Event, ...]]:
-    """The destination after an effect came about: closed, with a line in the journal if it was shut before."""
+    """The destination after an effect came about, with a line in the journal if that brought it back."""
+    after, events = answered(destination, now)
+    return replace(after, succeeded_at=now), events
+
+
+def answered(destination: Destination, now: datetime) -> tuple[Destination, tuple[Event, ...]]:
+    """The destination after an answer that was no failure of its own. Even a no says that it is there.
+
+    The time a destination asked for is kept, whatever an effect that was under way before brings home.
+    """
+    if destination.state is DestinationState.ASKED and now < destination.until:
+        return replace(destination, failures=0), ()
     events: tuple[Event, ...] = ()
     if destination.state is not DestinationState.CLOSED:
         events = (Event("destination.recovered", {"dest": destination.name}),)
-    return replace(healthy(destination.name, now), succeeded_at=now), events
+    return healthy(destination.name, now), events
+
+
+def unasked(error: DeliveryError, at: Situation) -> Setback:
+    """An effect in doubt could not be looked up, for the destination is not there: it stays in doubt, and waits."""
+    return replace(decide(error, at), move="unasked")
 
 
 def _failed(error: DeliveryError, at: Situation, move: str) -> Setback:
     """A destination-level failure: own backoff, and perhaps the breaker."""
     wait = backoff(at.patience, at.due.failures + 1, at.chance)
     destination = replace(at.destination, failures=at.destination.failures + 1, reason=error.reason)
-    events = [_deferred(error, at, at.now + wait)]
-    waits_for = None
-    if destination.failures >= BREAKER:
-        rest = backoff(at.patience, destination.rests + 1, at.chance)
-        was_open = destination.state is DestinationState.OPEN
-        destination = replace(
-            destination, state=DestinationState.OPEN, rests=destination.rests + 1, until=at.now + rest
-        )
-        waits_for, wait = destination.name, rest
-        if not was_open:
-            events.append(_shut("destination.opened", destination, error))
+    opened: tuple[Event, ...] = ()
+    if _late(at):
+        until, waits_for = at.destination.until, destination.name
+    elif destination.failures >= BREAKER or destination.state is not DestinationState.CLOSED:
+        until = at.now + backoff(at.patience, destination.rests + 1, at.chance)
+        destination = replace(destination, state=DestinationState.OPEN, rests=destination.rests + 1, until=until)
+        waits_for = destination.name
+        if at.destination.state is not DestinationState.OPEN:
+            opened = (_shut("destination.opened", destination, error),)
+    else:
+        until, waits_for = at.now + wait, None
     return Setback(
         move,
         error.reason,
-        at.now + wait,
+        until,
         waits_for=waits_for,
         http_status=error.http_status,
         answer=error.answer,
         destination=destination,
-        events=tuple(events),
+        events=(_deferred(error, at, until), *opened),
     )
 
 
 def _throttled(error: Throttled, at: Situation) -> Setback:
     """The whole destination waits as long as it asked, and no longer; own backoff only where it named no time."""
-    rests = at.destination.rests + 1
-    wait = backoff(at.patience, rests, at.chance)
+    rests = at.destination.rests if _late(at) else at.destination.rests + 1
+    wait = backoff(at.patience, max(rests, 1), at.chance)
     if error.retry_after is not None:
-        wait = min(error.retry_after, RETRY_AFTER_CAP)
-    destination = replace(
-        at.destination, state=DestinationState.ASKED, rests=rests, until=at.now + wait, reason=error.reason
-    )
-    events = [_deferred(error, at, destination.until)]
+        wait = min(max(error.retry_after, RETRY_AFTER_FLOOR), RETRY_AFTER_CAP)
+    until = max(at.now + wait, at.destination.until) if _late(at) else at.now + wait
+    destination = replace(at.destination, state=DestinationState.ASKED, rests=rests, until=until, reason=error.reason)
+    events = [_deferred(error, at, until)]
     if at.destination.state is not DestinationState.ASKED:
         events.append(_shut("destination.throttled", destination, error))
-    return Setback(
-        "throttled",
-        error.reason,
-        destination.until,
-        waits_for=destination.name,
-        http_status=error.http_status,
-        answer=error.answer,
-        destination=destination,
-        events=tuple(events),
-    )
+    return _untouched("throttled", error, destination, tuple(events))
 
 
 def _denied(error: Denied, at: Situation) -> Setback:
     """Credentials: the destination rests, its items stay untouched, and one alarm is raised."""
+    resting = at.destination.state is DestinationState.RESTING
+    if resting and _late(at):
+        return _untouched("denied", error, at.destination, ())
     rests = at.destination.rests + 1
     until = at.now + backoff(at.patience, rests, at.chance)
     destination = replace(at.destination, state=DestinationState.RESTING, rests=rests, until=until, reason=error.reason)
-    events: tuple[Event, ...] = ()
-    if at.destination.state is not DestinationState.RESTING:
-        events = (_shut("destination.denied", destination, error, level="error"),)
+    events = () if resting else (_shut("destination.denied", destination, error, level="error"),)
+    return _untouched("denied", error, destination, events)
+
+
+def _untouched(move: str, error: DeliveryError, destination: Destination, events: tuple[Event, ...]) -> Setback:
+    """The destination's matter alone: its items wait for it, and nothing is counted against them."""
     return Setback(
-        "denied",
+        move,
         error.reason,
-        until,
+        destination.until,
         waits_for=destination.name,
+        counts=False,
         http_status=error.http_status,
         answer=error.answer,
         destination=destination,
@@ -168,6 +183,7 @@ def _refused(error: Refused, at: Situation) -> Setback:
     if refusals >= at.patience.refusals:
         return _parked(error, at, f"{error.reason} (refused {refusals} times)", refused=True)
     until = at.now + backoff(at.patience, refusals, at.chance)
+    destination, recovered = answered(at.destination, at.now)
     return Setback(
         "refused",
         error.reason,
@@ -175,8 +191,8 @@ def _refused(error: Refused, at: Situation) -> Setback:
         refused=True,
         http_status=error.http_status,
         answer=error.answer,
-        destination=_answered(at),
-        events=(_deferred(error, at, until),),
+        destination=destination,
+        events=(*recovered, _deferred(error, at, until)),
     )
 
 
@@ -185,6 +201,7 @@ def _parked(error: DeliveryError, at: Situation, reason: str, *, refused: bool =
     fields: dict[str, Json] = {**at.named, "dest": at.destination.name, "reason": reason, "fix": fix}
     if error.http_status is not None:
         fields["http_status"] = error.http_status
+    destination, recovered = answered(at.destination, at.now)
     return Setback(
         "parked",
         reason,
@@ -193,14 +210,14 @@ def _parked(error: DeliveryError, at: Situation, reason: str, *, refused: bool =
         fix=fix,
         http_status=error.http_status,
         answer=error.answer,
-        destination=_answered(at),
-        events=(Event("job.parked", fields, "warning"),),
+        destination=destination,
+        events=(*recovered, Event("job.parked", fields, "warning")),
     )
 
 
-def _answered(at: Situation) -> Destination:
-    """Even a no is an answer: the destination is there."""
-    return succeeded(at.destination, at.now)[0]
+def _late(at: Situation) -> bool:
+    """Whether the answer comes from before the destination shut: a probe goes out only once its time has come."""
+    return at.destination.state is not DestinationState.CLOSED and at.now < at.destination.until
 
 
 def _deferred(error: DeliveryError, at: Situation, until: datetime) -> Event:
@@ -210,7 +227,7 @@ def _deferred(error: DeliveryError, at: Situation, until: datetime) -> Event:
         "attempt": at.due.failures + 1,
         "reason": error.reason,
         "http_status": error.http_status,
-        "next_attempt_ts": until.isoformat(timespec="milliseconds"),
+        "next_attempt_ts": until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
     return Event("job.deferred", {k: v for k, v in fields.items() if v is not None}, "warning")
 
@@ -219,6 +236,6 @@ def _shut(name: str, destination: Destination, error: DeliveryError, level: str 
     fields = {
         "dest": destination.name,
         "reason": error.reason,
-        "next_attempt_ts": destination.until.isoformat(timespec="milliseconds"),
+        "next_attempt_ts": destination.until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
     return Event(name, fields, "error" if level == "error" else "warning")

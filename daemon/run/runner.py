@@ -1,12 +1,12 @@
-"""The runner: takes due jobs, has them planned, commits the decision, performs its effects, records each receipt.
+"""The runner: takes due jobs, has them planned, commits the decision, has its effects delivered.
 
 A job's way through one worker, with the transaction of each step in brackets:
 
-    [claim] → plan → [accept] → for each effect: [start] → perform → [confirm | fail] → … → [finish]
+    [claim] → what is in doubt is looked up → plan → [accept] → each effect is delivered → [finish with the last]
 
-An effect whose fate is unknown comes first and is looked up; only when nothing is in doubt is the job decided anew, so
-that a decision changed meanwhile never leaves a stray effect behind. Destinations that are shut hold their jobs back
-without costing them an attempt.
+An effect whose fate is unknown comes first; only when nothing is in doubt is the job decided anew, so that a decision
+changed meanwhile never leaves a stray effect behind. Destinations that are shut hold their jobs back without costing
+them an attempt.
 """
 
 from __future__ import annotations
@@ -15,43 +15,27 @@ import random
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Literal
 
-from daemon.contract import (
-    Clock,
-    Event,
-    Handler,
-    Job,
-    Json,
-    Lane,
-    Outcome,
-    Patience,
-    Performer,
-    Receipt,
-    Rejected,
-    Room,
-    Subject,
-)
-from daemon.errors import ContentError, ContentGone, Defect, DeliveryError
-from daemon.ledger import jobs
-from daemon.ledger.jobs import Claimed, Due
+from daemon.contract import Clock, Event, Handler, Job, Lane, Outcome, Room
+from daemon.errors import ContentError, Defect, LedgerBusy, LedgerDamaged
+from daemon.ledger import destinations, effects, jobs
+from daemon.ledger.effects import Due
+from daemon.ledger.jobs import Claimed
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.reading import View
-from daemon.ledger.writer import WriteTx
-from daemon.run import retry
-from daemon.run.gates import Gates, Shut
-from daemon.states import EffectState
-from daemon.trace import point
+from daemon.ledger.writer import WriteTx, stops_everything
+from daemon.run.delivery import Delivery
+from daemon.run.jump import Reading, jump_between
+from daemon.run.names import Names
 
 IDLE_S = 30.0
-"""Longest nap of a worker that nothing wakes: bounds the harm of a clock that jumps."""
+"""Longest nap of a worker that nothing wakes: bounds how late a clock that was set is noticed."""
 
-RESETTLE = timedelta(seconds=2)
-"""How soon a job whose file moved under it is looked at again; the watch settles the file meanwhile."""
+BUSY_S = 1.0
+"""Pause of a worker that could not read the ledger because another program held it."""
 
 INLINE_BATCH = 64
 """Jobs of an inline lane decided in one transaction: keeps the writer free for others within milliseconds."""
@@ -60,8 +44,8 @@ INLINE_BATCH = 64
 class Runner:
     """Workers for every lane.
 
-    ``on_event`` gets events that belong to no transaction; ``on_fatal`` is told when a worker cannot go on, because the
-    ledger itself fails: the process should end.
+    ``on_event`` gets events that belong to no transaction; ``on_fatal`` is told once what makes it impossible to go on,
+    a damaged ledger above all: the process should end.
     """
 
     def __init__(
@@ -76,29 +60,38 @@ class Runner:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._on_event = on_event
         self._on_fatal = on_fatal
-        self._chance = chance
         self._handlers: dict[str, Handler] = {k: h for room in rooms for h in room.handlers for k in h.kinds}
-        self._performers: dict[str, Performer] = {t: p for room in rooms for t, p in room.performers.items()}
-        self._subjects: dict[str, Subject] = {k: s for room in rooms for k, s in room.subjects.items()}
-        self._patience: dict[str, Patience] = {d: p for room in rooms for d, p in room.patience.items()}
+        self._names = Names({k: s for room in rooms for k, s in room.subjects.items()})
         self._stopping = threading.Event()
+        self._failed = False
+        self._abandoned = False
         self._lanes = {lane.name: _LaneState(lane) for room in rooms for lane in room.lanes}
         self._threads: list[threading.Thread] = []
-        with ledger.view() as view:
-            self._gates = Gates(jobs.destinations(view.rows))
+        self._delivery = Delivery(
+            ledger,
+            {t: p for room in rooms for t, p in room.performers.items()},
+            {d: p for room in rooms for d, p in room.patience.items()},
+            self._names,
+            clock,
+            stopping=self._stopping,
+            on_event=on_event,
+            chance=chance,
+        )
+        self._read_clock = Reading.of(clock)
+        self._reading = threading.Lock()
         self.ticked_at = clock.monotonic()
         """When a worker last found out whether there is work: for health."""
 
     def start(self) -> None:
         """Start every lane's workers."""
         self._ledger.on_woken = self.wake
+        self._ledger.on_fatal = self._fail
         for state in self._lanes.values():
             work = self._work_inline if state.lane.inline else self._work
             for number in range(state.lane.workers):
                 name = f"{state.lane.name}-{number}"
-                thread = threading.Thread(target=self._guard, args=(work, state), name=name, daemon=True)
+                thread = threading.Thread(target=self._loop, args=(work, state), name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
 
@@ -110,9 +103,10 @@ class Runner:
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
         for state in self._lanes.values():
-            for claimed in state.claimed:
-                self._interrupt(claimed.job)
-            state.claimed.clear()
+            with suppress(IndexError):
+                while True:
+                    self._put_back(state.claimed.popleft().job)
+        self._abandoned = True
         return not any(thread.is_alive() for thread in self._threads)
 
     def wake(self, lanes: frozenset[str]) -> None:
@@ -129,40 +123,77 @@ class Runner:
         with self._ledger.view() as view:
             return not view.rows("SELECT 1 FROM job WHERE state IN ('ready', 'running') LIMIT 1")
 
-    # ---------------------------------------------------------------------------------------------- claiming
+    # ---------------------------------------------------------------------------------------------- workers
 
-    def _guard(self, work: Callable[[_LaneState], None], state: _LaneState) -> None:
-        try:
-            work(state)
-        except Exception as error:  # noqa: BLE001 - without its ledger a worker can only say so
+    def _loop(self, work: Callable[[_LaneState], None], state: _LaneState) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._notice_jump()
+                work(state)
+            except LedgerBusy:
+                self._stopping.wait(BUSY_S)  # reading met another program's lock; the writer reports its own
+            except BaseException as error:  # noqa: BLE001 - without its ledger a worker can only say so
+                self._fail(error if isinstance(error, Exception) else Defect(type(error).__name__))
+                return
+
+    def _fail(self, error: Exception) -> None:
+        """Tell once. After the grace of a stop the ledger closes under whoever is late: nothing to tell."""
+        with self._reading:
+            first, self._failed = not (self._failed or self._abandoned), True
+        if first:
             self._on_fatal(error)
+
+    def _notice_jump(self) -> None:
+        """Waits were counted from a wall clock that somebody has set since: they keep their length."""
+        with self._reading:
+            before, self._read_clock = self._read_clock, Reading.of(self._clock)
+            jump = jump_between(before, self._read_clock)
+        if not jump:
+            return
+
+        def jumped(tx: WriteTx) -> None:
+            jobs.move_deadlines(tx, jump)
+            self._delivery.mirror(tx)
+
+        self._ledger.write("clock.jumped", jumped)
 
     def _interrupt(self, job: Job) -> None:
         self._ledger.write("job.interrupted", lambda tx: jobs.interrupt(tx, job))
 
+    def _put_back(self, job: Job) -> None:
+        """As ``_interrupt``, but not waiting: a full disk must not keep the process from ending."""
+        self._ledger.writer.submit("job.interrupted", lambda tx: jobs.interrupt(tx, job))
+
     def _work(self, state: _LaneState) -> None:
-        while not self._stopping.is_set():
-            claimed = self._next(state)
-            if claimed is not None:
-                self._run(claimed)
+        claimed = self._next(state)
+        if claimed is not None:
+            self._run(claimed)
+            self.ticked_at = self._clock.monotonic()
 
     def _next(self, state: _LaneState) -> Claimed | None:
         """The next job of the lane; sleeps until there may be one. None when there was none after all."""
-        with state.claiming:
-            if state.claimed:
-                return state.claimed.popleft()
-            news = state.news
-            turn = state.turn
-            found = self._ledger.write(
-                "job.claimed", lambda tx: jobs.claim(tx, state.lane.name, state.lane.workers, turn)
-            )
-            self.ticked_at = self._clock.monotonic()
-            state.turn += len(found)
-            state.claimed.extend(found)
-            if state.claimed:
-                return state.claimed.popleft()
-            self._nap(state, news)
-            return None
+        with state.changed:
+            state.idle += 1
+        try:
+            with state.claiming:
+                if state.claimed:
+                    return state.claimed.popleft()
+                return None if self._stopping.is_set() else self._claim(state)
+        finally:
+            with state.changed:
+                state.idle -= 1
+
+    def _claim(self, state: _LaneState) -> Claimed | None:
+        """Claim for every idle worker at once: they share the commit, and no claimed job waits for a busy one."""
+        news, turn, idle = state.news, state.turn, state.idle
+        found = self._ledger.write("job.claimed", lambda tx: jobs.claim(tx, state.lane.name, idle, turn))
+        self.ticked_at = self._clock.monotonic()
+        state.turn += len(found)
+        state.claimed.extend(found)
+        if state.claimed:
+            return state.claimed.popleft()
+        self._nap(state, news)
+        return None
 
     def _nap(self, state: _LaneState, news: int) -> None:
         pause_s = self._until_due(state.lane.name)
@@ -171,23 +202,26 @@ class Runner:
                 state.changed.wait(pause_s)
 
     def _until_due(self, lane: str) -> float:
-        """Seconds until a waiting job of the lane is due, within bounds."""
+        """Seconds until a waiting job of the lane, or a probe for those held back, is due; within bounds."""
         with self._ledger.view() as view:
-            rows = view.rows("SELECT min(due_us) AS due_us FROM job WHERE lane = ? AND state = 'waiting'", (lane,))
-            if rows[0]["due_us"] is None:
+            rows = view.rows(
+                "SELECT min(due_us) AS due_us FROM job WHERE lane = ? AND state = 'waiting' AND waits_for IS NULL",
+                (lane,),
+            )
+            due = [us for us in (rows[0]["due_us"], destinations.next_probe_us(view.rows, lane)) if us is not None]
+            if not due:
                 return IDLE_S
-            left: float = rows[0]["due_us"] / 1e6 - view.now.timestamp()
+            left: float = min(due) / 1e6 - view.now.timestamp()
         return min(max(left, 0.001), IDLE_S)
 
     # ---------------------------------------------------------------------------------------------- inline lanes
 
     def _work_inline(self, state: _LaneState) -> None:
-        while not self._stopping.is_set():
-            news = state.news
-            decided = self._ledger.write("job.decided", lambda tx: self._decide_batch(tx, state.lane))
-            self.ticked_at = self._clock.monotonic()
-            if not decided:
-                self._nap(state, news)
+        news = state.news
+        decided = self._ledger.write("job.decided", lambda tx: self._decide_batch(tx, state.lane))
+        self.ticked_at = self._clock.monotonic()
+        if not decided:
+            self._nap(state, news)
 
     def _decide_batch(self, tx: WriteTx, lane: Lane) -> int:
         """Claim, plan and accept one job after the other in one transaction: each sees what the last decided."""
@@ -199,44 +233,48 @@ class Runner:
         return INLINE_BATCH
 
     def _decide(self, tx: WriteTx, job: Job) -> None:
-        named = self._named(job)
         try:
             with tx.attempt():
                 outcome = self._plan(job, View(tx, tx.now))
-                if jobs.accept(tx, job, outcome, self._ledger.lanes, named):
+                if effects.accept(tx, job, outcome, self._ledger.lanes, self._names.fields(job)):
                     raise Defect(f"{job.kind}: an inline lane has no effects")
         except Exception as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if tx.lost or stops_everything(error):
                 raise
-            self._on_event(Event("defect.caught", {**named, "reason": _where(error)}, "error"))
-            _let_go(tx, job, self._defect(job, error), named)
+            if isinstance(error, ContentError):
+                self._delivery.resettle(tx, job, error)
+            else:
+                self._park(tx, job, error)
 
     # ---------------------------------------------------------------------------------------------- one job
 
     def _run(self, claimed: Claimed) -> None:
         job = claimed.job
-        if self._stopping.is_set():
-            self._interrupt(job)
-            return
         try:
-            if claimed.doubts:
-                with self._ledger.view() as view:
-                    left = jobs.undone(view.rows, job)
-            else:
+            if self._stopping.is_set():
+                self._interrupt(job)
+            elif not claimed.doubts or self._delivery.resolve(job):
                 left = self._decide_alone(job)
-            if left:
-                self._perform_all(job, left)
+                self._delivery.perform(job, left)
         except ContentError as error:
-            self._resettle(job, error)
+            moved = error
+            self._ledger.write("job.held_back", lambda tx: self._delivery.resettle(tx, job, moved))
+        except LedgerBusy:
+            self._interrupt(job)
+            raise
+        except LedgerDamaged:
+            raise
         except Exception as error:  # noqa: BLE001 - a defect costs one parked job, never the lane
-            self._park_defect(job, error)
+            defect = error
+            self._ledger.write("job.parked", lambda tx: self._park(tx, job, defect))
 
     def _decide_alone(self, job: Job) -> tuple[Due, ...]:
         """Plan on a view, then commit. Two decisions that claim the same unique thing: the later one looks again."""
         for last in (False, True):
             with self._ledger.view() as view:
                 outcome = self._plan(job, view)
-            accept = partial(jobs.accept, job=job, outcome=outcome, lanes=self._ledger.lanes, named=self._named(job))
+            named = self._names.fields(job)
+            accept = partial(effects.accept, job=job, outcome=outcome, lanes=self._ledger.lanes, named=named)
             try:
                 return self._ledger.write("job.accepted", accept)
             except sqlite3.IntegrityError:
@@ -247,160 +285,12 @@ class Runner:
     def _plan(self, job: Job, view: View) -> Outcome:
         return self._handlers[job.kind].plan(job, view)
 
-    def _resettle(self, job: Job, error: ContentError) -> None:
-        """The file moved under the job: wait for the watch to settle it, or for a person where it is gone."""
-        if isinstance(error, ContentGone):
-            named = self._named(job)
-            rejected = Rejected(str(error), fix=f"drop the file again, then callspool retry {self._subject(job)}")
-            self._ledger.write("job.accepted", lambda tx: _let_go(tx, job, rejected, named))
-            return
-        until = self._clock.now() + RESETTLE
-        self._ledger.write("job.held_back", lambda tx: jobs.hold_back(tx, job, until, str(error), None))
-
-    def _park_defect(self, job: Job, error: Exception) -> None:
-        named = self._named(job)
-        rejected = self._defect(job, error)
-        self._on_event(Event("defect.caught", {**self._named(job), "reason": _where(error)}, "error"))
-        self._ledger.write("job.accepted", lambda tx: _let_go(tx, job, rejected, named))
-
-    # ---------------------------------------------------------------------------------------------- effects
-
-    def _perform_all(self, job: Job, left: Sequence[Due]) -> None:
-        """Perform effects in order until all are done or one stops the job."""
-        pending = deque(left)
-        given: dict[str, Receipt] = dict(left[0].effect.given)
-        while pending:
-            due = pending.popleft()
-            due = _with_given(due, given)
-            receipt = self._perform(job, due, last=not pending)
-            if receipt is None:
-                return
-            given[due.effect.identity] = receipt
-
-    def _perform(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
-        """Make one effect so. None when the job has been left waiting, parked or ready."""
-        shut = self._gates.enter(due.effect.dest, self._clock.now())
-        if shut is not None:
-            self._hold_back(job, due, shut)
-            return None
-        try:
-            return self._through_gate(job, due, last=last)
-        finally:
-            self._gates.leave(due.effect.dest)
-
-    def _through_gate(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
-        name = due.effect.type
-        if due.state is EffectState.IN_DOUBT:
-            found = self._look_up(job, due)
-            if isinstance(found, Receipt):
-                self._confirm(job, due, found, "found", last=last)
-                return found
-            if found == "unknown" and not self._may_resend(job, due):
-                return None
-        if not self._ledger.write(f"{name}.started", lambda tx: jobs.start(tx, due)):
-            return self._elsewhere(job, due, last=last)
-        point(f"{name}.performing")
-        try:
-            receipt = self._performers[name].perform(due.effect)
-        except DeliveryError as error:
-            self._fail(job, due, error)
-            return None
-        except ContentError as error:
-            self._ledger.write(f"{name}.failed", lambda tx: jobs.unstart(tx, due, "not_sent"))
-            self._resettle(job, error)
-            return None
-        except Exception as error:  # noqa: BLE001 - a defect costs one parked job; the effect's fate is unknown
-            self._ledger.write(f"{name}.failed", lambda tx: jobs.unstart(tx, due, "lost"))
-            self._park_defect(job, error)
-            return None
-        point(f"{name}.performed")
-        self._confirm(job, due, receipt, "confirmed", last=last)
-        return receipt
-
-    def _look_up(self, job: Job, due: Due) -> Receipt | Literal["absent", "unknown"]:
-        """Ask the destination for an effect in doubt."""
-        try:
-            return self._performers[due.effect.type].find(due.effect) or "absent"
-        except DeliveryError as error:
-            fields = {**self._named(job), "dest": due.effect.dest, "reason": error.reason}
-            self._on_event(Event("effect.doubted", fields))
-            return "unknown"
-
-    def _may_resend(self, job: Job, due: Due) -> bool:
-        """Whether an effect in doubt may be sent again under its key; otherwise the job is parked for a person."""
-        if job.told or self._performers[due.effect.type].doubt(due.effect) == "resend":
-            return True
-        reason = "sent, but not answered: it may have arrived, and the destination cannot be asked"
-        fix = f"look there, then callspool retry {self._subject(job)}"
-        setback = jobs.Setback(
-            "parked",
-            reason,
-            None,
-            fix=fix,
-            events=(Event("job.parked", {**self._named(job), "reason": reason, "fix": fix}, "warning"),),
-        )
-        self._ledger.write(f"{due.effect.type}.failed", lambda tx: jobs.fail(tx, job, due, setback))
-        return False
-
-    def _elsewhere(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
-        """Another job has this very effect in flight, or has just done it."""
-        with self._ledger.view() as view:
-            receipt = view.receipt(due.effect.key)
-        if receipt is None:
-            shut = Shut(self._clock.now() + RESETTLE, "the same effect is under way for another call")
-            self._hold_back(job, due, shut, waits_for=None)
-        elif last:
-            self._ledger.write("job.finished", lambda tx: jobs.finish(tx, job, self._ledger.lanes))
-        return receipt
-
-    def _confirm(self, job: Job, due: Due, receipt: Receipt, move: str, *, last: bool) -> None:
-        now = self._clock.now()
-        before = self._gates.get(due.effect.dest, now)
-        after, events = retry.succeeded(before, now)
-        if receipt.event is not None:
-            event = replace(receipt.event, fields={**self._named(job), **receipt.event.fields})
-            receipt = replace(receipt, event=event)
-
-        def confirm(tx: WriteTx) -> None:
-            jobs.confirm(tx, due, receipt, move, self._ledger.lanes)
-            jobs.keep_destination(tx, after)
-            for event in events:
-                tx.journal(event)
-            if last:
-                jobs.finish(tx, job, self._ledger.lanes)
-
-        self._gates.put(after)
-        self._ledger.write(f"{due.effect.type}.confirmed", confirm)
-
-    def _fail(self, job: Job, due: Due, error: DeliveryError) -> None:
-        now = self._clock.now()
-        dest = due.effect.dest
-        patience = self._patience.get(dest, retry.DEFAULT_PATIENCE)
-        situation = retry.Situation(
-            due, self._gates.get(dest, now), patience, self._subject(job), self._named(job), now, self._chance()
-        )
-        setback = retry.decide(error, situation)
-        if setback.destination is not None:
-            self._gates.put(setback.destination)
-        self._ledger.write(f"{due.effect.type}.failed", lambda tx: jobs.fail(tx, job, due, setback))
-
-    def _hold_back(self, job: Job, due: Due, shut: Shut, waits_for: str | None = "") -> None:
-        name = due.effect.dest if waits_for == "" else waits_for
-        self._ledger.write("job.held_back", lambda tx: jobs.hold_back(tx, job, shut.until, shut.reason, name))
-
-    def _defect(self, job: Job, error: Exception) -> Rejected:
-        fix = f"report it with the log's defect line, then callspool retry {self._subject(job)}"
-        return Rejected(f"a defect of callspool's own: {type(error).__name__}", fix=fix)
-
-    def _subject(self, job: Job) -> str:
-        """How a person names the job's subject on the command line."""
-        known = self._subjects.get(job.kind)
-        return f"{job.kind}:{job.key}" if known is None else known.prefix + job.key
-
-    def _named(self, job: Job) -> Mapping[str, Json]:
-        """The job's subject as log fields."""
-        known = self._subjects.get(job.kind)
-        return {"kind": job.kind, "subject" if known is None else known.field: self._subject(job)}
+    def _park(self, tx: WriteTx, job: Job, error: Exception) -> None:
+        """A mistake of our own: parked, with the place in the log."""
+        named = self._names.fields(job)
+        tx.journal(Event("defect.caught", {**named, "reason": _where(error)}, "error"))
+        fix = f"report it with the log's defect line, then callspool retry {self._names.subject(job)}"
+        jobs.park(tx, job, f"a defect of callspool's own: {type(error).__name__}", fix, named)
 
 
 class _LaneState:
@@ -411,22 +301,9 @@ class _LaneState:
         self.claiming = threading.Lock()
         self.changed = threading.Condition()
         self.claimed: deque[Claimed] = deque()
+        self.idle = 0
         self.news = 0
         self.turn = 0
-
-
-def _with_given(due: Due, given: Mapping[str, Receipt]) -> Due:
-    return replace(due, effect=replace(due.effect, given={**due.effect.given, **given}))
-
-
-def _let_go(tx: WriteTx, job: Job, rejected: Rejected, named: Mapping[str, Json]) -> None:
-    """Park a job whatever its effects stand at; what is in doubt stays in doubt and linked."""
-    tx.execute(
-        "UPDATE job SET state = 'parked', reason = ?, fix = ?, again = 0, told = 0, changed_us = ? "
-        "WHERE id = ? AND state = 'running'",
-        (rejected.reason, rejected.fix, tx.now_us, job.id),
-    )
-    tx.journal(Event("job.parked", {**named, "reason": rejected.reason, "fix": rejected.fix}, "warning"))
 
 
 def _where(error: Exception) -> str:

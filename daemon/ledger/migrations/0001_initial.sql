@@ -145,6 +145,7 @@ CREATE TABLE destination (
   failures      INTEGER NOT NULL DEFAULT 0,        -- destination-level, in a row
   rests         INTEGER NOT NULL DEFAULT 0,        -- times in a row it was found still shut
   until_us      INTEGER NOT NULL DEFAULT 0,
+  probe_us      INTEGER NOT NULL DEFAULT 0,        -- when a job was let through to probe it; 0: nobody is out
   reason        TEXT NOT NULL DEFAULT '',
   succeeded_us  INTEGER,
   changed_us    INTEGER NOT NULL

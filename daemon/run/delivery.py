@@ -1,0 +1,262 @@
+"""The delivery of a job's effects: each looked up where its fate is unknown, performed once, its outcome recorded.
+
+An effect's way, with the transaction of each step in brackets:
+
+    gate → [start] → perform → [confirm | fail]          in doubt: gate → find → [confirm | absent | fail]
+
+What a destination's answer does to its health is decided inside the transaction that records the answer, from the row
+as it stands there: answers of several workers arrive in some order, and each sees what the last one left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Literal
+
+from daemon.contract import Clock, Event, Job, Patience, Performer, Receipt
+from daemon.errors import ContentError, ContentGone, DeliveryError, Denied, LedgerDamaged, NotSent, Throttled
+from daemon.ledger import destinations, effects, jobs
+from daemon.ledger.effects import Due, Setback
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.writer import WriteTx
+from daemon.run import retry
+from daemon.run.gates import Gates, Shut
+from daemon.run.names import Names
+from daemon.run.retry import Situation
+from daemon.states import EffectState
+from daemon.trace import point
+
+LOOK_AGAIN = timedelta(seconds=2)
+"""How soon a job is looked at again whose file moved under it, or whose effect is under way for another job. The watch
+settles the file meanwhile; the other job's outcome usually wakes it sooner."""
+
+
+class Delivery:
+    """Performs effects for the runner's workers; may be called from all of them at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        performers: Mapping[str, Performer],
+        patience: Mapping[str, Patience],
+        names: Names,
+        clock: Clock,
+        *,
+        stopping: threading.Event,
+        on_event: Callable[[Event], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._performers = performers
+        self._patience = patience
+        self._names = names
+        self._clock = clock
+        self._stopping = stopping
+        self._on_event = on_event
+        self._chance = chance
+        with ledger.view() as view:
+            self._gates = Gates(destinations.known(view.rows))
+
+    def mirror(self, tx: WriteTx) -> None:
+        """Take over every destination as it stands in this transaction."""
+        for destination in destinations.known(tx.rows).values():
+            self._gates.put(destination)
+
+    def resolve(self, job: Job) -> bool:
+        """Learn the fate of every effect in doubt. True when nothing is left in doubt and the job may be decided anew;
+        False when it has been left waiting, parked or ready."""
+        while True:
+            with self._ledger.view() as view:
+                left = effects.undone(view.rows, job)
+            doubtful = [place for place, due in enumerate(left) if due.state is EffectState.IN_DOUBT]
+            if not doubtful:
+                return True
+            if not self._resolve_one(job, left[: doubtful[0] + 1]):
+                return False
+
+    def perform(self, job: Job, left: Sequence[Due], *, finish: bool = True) -> bool:
+        """Perform effects in order; with ``finish`` the last one ends the job.
+
+        False when one of them stopped the job and it has been left waiting, parked or ready.
+        """
+        given: dict[str, Receipt] = {}
+        for place, due in enumerate(left):
+            if self._stopping.is_set():
+                self._ledger.write("job.interrupted", lambda tx: jobs.interrupt(tx, job))
+                return False
+            last = finish and place == len(left) - 1
+            receipt = self._perform(job, _with_given(due, given), last=last)
+            if receipt is None:
+                return False
+            given[due.effect.identity] = receipt
+        return True
+
+    def resettle(self, tx: WriteTx, job: Job, error: ContentError) -> None:
+        """The file moved under the job: wait for the watch to settle it, or for a person where it is gone."""
+        if isinstance(error, ContentGone):
+            fix = f"drop the file again, then callspool retry {self._names.subject(job)}"
+            jobs.park(tx, job, str(error), fix, self._names.fields(job))
+        else:
+            jobs.hold_back(tx, job, tx.now + LOOK_AGAIN, str(error), None)
+
+    # ---------------------------------------------------------------------------------------------- in doubt
+
+    def _resolve_one(self, job: Job, left: Sequence[Due]) -> bool:
+        """Learn the fate of the last of these, which stands behind the others in the job's order."""
+        due = left[-1]
+        dest = due.effect.dest
+        shut = self._gates.enter(dest, self._clock.now(), told=job.told)
+        if shut is not None:
+            self._hold_back(job, shut, dest)
+            return False
+        try:
+            found = self._look_up(job, due)
+            if isinstance(found, Receipt):
+                self._confirm(job, due, found, last=False)
+            elif found == "absent":
+                self._absent(due)
+        finally:
+            self._gates.leave(dest)
+        if found == "unasked":
+            return False
+        return found != "unknown" or (self._may_resend(job, due) and self.perform(job, left, finish=False))
+
+    def _look_up(self, job: Job, due: Due) -> Receipt | Literal["absent", "unknown", "unasked"]:
+        """Ask the destination. One that is not there to be asked is treated as for any other effect."""
+        try:
+            return self._performers[due.effect.type].find(due.effect) or "absent"
+        except (NotSent, Throttled, Denied) as error:
+            self._fail(job, due, error, retry.unasked)
+            return "unasked"
+        except DeliveryError as error:
+            fields = {**self._names.fields(job), "dest": due.effect.dest, "reason": error.reason}
+            self._on_event(Event("effect.doubted", fields))
+            return "unknown"
+
+    def _absent(self, due: Due) -> None:
+        now = self._clock.now()
+
+        def absent(tx: WriteTx) -> None:
+            effects.absent(tx, due)
+            after, events = retry.answered(destinations.current(tx, due.effect.dest), now)
+            self._keep(tx, after, events)
+
+        self._ledger.write(f"{due.effect.type}.absent", absent)
+
+    def _may_resend(self, job: Job, due: Due) -> bool:
+        """Whether an effect in doubt may be sent again under its key; otherwise the job is parked for a person, and the
+        effect stays in doubt: whoever comes next asks again."""
+        if job.told or self._performers[due.effect.type].doubt(due.effect) == "resend":
+            return True
+        reason = "sent, but not answered: it may have arrived, and the destination cannot be asked"
+        fix = f"look there, then callspool retry {self._names.subject(job)}"
+        self._ledger.write("job.parked", lambda tx: jobs.park(tx, job, reason, fix, self._names.fields(job)))
+        return False
+
+    # ---------------------------------------------------------------------------------------------- one effect
+
+    def _perform(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
+        """Make one effect so. None when the job has been left waiting, parked or ready."""
+        dest = due.effect.dest
+        shut = self._gates.enter(dest, self._clock.now(), told=job.told)
+        if shut is not None:
+            self._hold_back(job, shut, dest)
+            return None
+        try:
+            started = self._ledger.write(f"{due.effect.type}.started", lambda tx: effects.start(tx, due))
+            if started is None:
+                return self._elsewhere(job, due, last=last)
+            return self._send(job, started, last=last)
+        finally:
+            self._gates.leave(dest)
+
+    def _send(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
+        name = due.effect.type
+        point(f"{name}.performing")
+        try:
+            receipt = self._performers[name].perform(due.effect)
+            point(f"{name}.performed")
+            self._confirm(job, due, receipt, last=last)
+        except DeliveryError as error:
+            self._fail(job, due, error, retry.decide)
+            return None
+        except ContentError as error:
+            self._never_sent(job, due, error)
+            return None
+        except LedgerDamaged:
+            raise
+        except Exception:
+            self._ledger.write(f"{name}.failed", lambda tx: effects.unstart(tx, due, "lost"))
+            raise
+        return receipt
+
+    def _never_sent(self, job: Job, due: Due, error: ContentError) -> None:
+        def failed(tx: WriteTx) -> None:
+            effects.unstart(tx, due, "not_sent")
+            self.resettle(tx, job, error)
+
+        self._ledger.write(f"{due.effect.type}.failed", failed)
+
+    def _elsewhere(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
+        """Another job moved this very effect: it is done, parked, or under way."""
+
+        def look(tx: WriteTx) -> Receipt | None:
+            now = effects.standing(tx.rows, due)
+            if now.state is EffectState.DONE:
+                if last:
+                    effects.finish(tx, job, self._ledger.lanes)
+                return effects.receipt(tx.rows, due)
+            if now.state is EffectState.PARKED:
+                fix = f"callspool retry {self._names.subject(job)}"
+                jobs.park(tx, job, now.reason, fix, self._names.fields(job))
+            else:
+                reason = f"{due.effect.dest}: the same is under way for another job"
+                jobs.hold_back(tx, job, tx.now + LOOK_AGAIN, reason, None)
+            return None
+
+        return self._ledger.write("job.shared", look)
+
+    def _confirm(self, job: Job, due: Due, receipt: Receipt, *, last: bool) -> None:
+        now = self._clock.now()
+
+        def confirmed(tx: WriteTx) -> None:
+            effects.confirm(tx, job, due, receipt, self._ledger.lanes)
+            after, events = retry.succeeded(destinations.current(tx, due.effect.dest), now)
+            self._keep(tx, after, events)
+            if last:
+                effects.finish(tx, job, self._ledger.lanes)
+
+        self._ledger.write(f"{due.effect.type}.confirmed", confirmed)
+
+    def _fail(
+        self, job: Job, due: Due, error: DeliveryError, decide: Callable[[DeliveryError, Situation], Setback]
+    ) -> None:
+        now, chance = self._clock.now(), self._chance()
+        dest = due.effect.dest
+        patience = self._patience.get(dest, retry.DEFAULT_PATIENCE)
+        subject, named = self._names.subject(job), self._names.fields(job)
+
+        def failed(tx: WriteTx) -> None:
+            at = Situation(due, destinations.current(tx, dest), patience, subject, named, now, chance)
+            setback = decide(error, at)
+            effects.fail(tx, job, due, setback, self._ledger.lanes)
+            if setback.destination is not None:
+                self._gates.put(setback.destination)
+
+        self._ledger.write(f"{due.effect.type}.failed", failed)
+
+    def _keep(self, tx: WriteTx, after: destinations.Destination, events: Sequence[Event]) -> None:
+        destinations.keep(tx, after)
+        for event in events:
+            tx.journal(event)
+        self._gates.put(after)
+
+    def _hold_back(self, job: Job, shut: Shut, waits_for: str) -> None:
+        self._ledger.write("job.held_back", lambda tx: jobs.hold_back(tx, job, shut.until, shut.reason, waits_for))
+
+
+def _with_given(due: Due, given: Mapping[str, Receipt]) -> Due:
+    return replace(due, effect=replace(due.effect, given={**due.effect.given, **given}))
