@@ -221,6 +221,9 @@ class Delivery:
 
     def _confirm(self, job: Job, due: Due, receipt: Receipt, *, last: bool) -> None:
         now = self._clock.now()
+        if receipt.event is not None:
+            event = replace(receipt.event, fields={**self._names.fields(job), **receipt.event.fields})
+            receipt = replace(receipt, event=event)
 
         def confirmed(tx: WriteTx) -> None:
             effects.confirm(tx, job, due, receipt, self._ledger.lanes)
