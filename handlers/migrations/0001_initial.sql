@@ -35,6 +35,8 @@ CREATE INDEX recording_by_end ON recording (end_us);
 CREATE INDEX recording_by_session ON recording (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX recording_by_call_ref ON recording (call_ref) WHERE call_ref IS NOT NULL;
 CREATE INDEX recording_by_stamp ON recording (stamp_us) WHERE stamp_us IS NOT NULL;
+CREATE INDEX recording_by_number ON recording (number) WHERE number IS NOT NULL;
+CREATE INDEX recording_by_lone_end ON recording (end_us) WHERE coalesce(start_source, 'file') = 'file';
 CREATE INDEX recording_by_name ON recording (name);
 CREATE INDEX recording_open ON recording (registered_us) WHERE paired = 0;
 
@@ -68,6 +70,9 @@ CREATE INDEX conversation_by_call_ref ON conversation (call_ref) WHERE call_ref 
 CREATE INDEX conversation_by_saved ON conversation (saved_us) WHERE saved_us IS NOT NULL;
 CREATE INDEX conversation_by_session_time ON conversation (session_us) WHERE session_us IS NOT NULL;
 CREATE INDEX conversation_by_room ON conversation (room) WHERE room IS NOT NULL;
+CREATE INDEX conversation_by_number ON conversation (number) WHERE number IS NOT NULL;
+CREATE INDEX conversation_by_lone_end ON conversation (end_us) WHERE coalesce(start_source, 'name') = 'name';
+CREATE INDEX conversation_by_lone_saved ON conversation (saved_us) WHERE coalesce(start_source, 'name') = 'name';
 CREATE INDEX conversation_by_name ON conversation (name);
 
 CREATE TABLE lead (
@@ -84,6 +89,7 @@ CREATE TABLE lead (
 CREATE INDEX lead_by_stamp ON lead (stamp_us) WHERE stamp_us IS NOT NULL;
 CREATE INDEX lead_by_taken ON lead (taken_us) WHERE taken_us IS NOT NULL;
 CREATE INDEX lead_by_session ON lead (session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX lead_by_number ON lead (number) WHERE number IS NOT NULL;
 CREATE INDEX lead_by_name ON lead (name);
 CREATE INDEX lead_open ON lead (registered_us) WHERE paired = 0;
 

@@ -228,6 +228,15 @@ def replaced_by(read: Reader, conversation_id: int) -> int | None:
     return rows[0]["id"] if rows else None
 
 
+def lead_replaced(read: Reader, lead_id: int) -> bool:
+    """Whether a newer version of the lead's file speaks for it."""
+    return bool(
+        read.rows(
+            "SELECT 1 FROM item AS newer JOIN lead ON lead.id = newer.id WHERE newer.replaces = ? LIMIT 1", (lead_id,)
+        )
+    )
+
+
 def replaces(read: Reader, conversation_id: int) -> int | None:
     """The conversation that this one is the newer version of; None where it is the first."""
     rows = read.rows(

@@ -37,11 +37,25 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
-    """What a subject calls itself: call ids, session ids and rooms in one pot, and the stamps in its name."""
+class Near:
+    """Where partners of one subject may be found; whoever meets one of these is returned.
 
+    ``starts``: begins within a span. ``ends``: ends (or was saved) within a span. ``lone_ends``: the same, but only
+    for those that have no start of their own. ``number``: has this number and any of its times within a span of
+    ``around``. ``refs``: carries one of these ids, as call id, session id or room. ``stamps``: the stamp in its name.
+    """
+
+    starts: tuple[Span, ...] = ()
+    ends: tuple[Span, ...] = ()
+    lone_ends: tuple[Span, ...] = ()
+    number: str | None = None
+    around: tuple[Span, ...] = ()
     refs: tuple[str, ...] = ()
     stamps: tuple[datetime, ...] = ()
+
+
+_LONE_CONVERSATION = "coalesce(start_source, 'name') = 'name'"  # as the partial indexes have it
+_LONE_RECORDING = "coalesce(start_source, 'file') = 'file'"
 
 
 def conversation_times(read: Reader, conversation_id: int) -> Conversation:
@@ -52,13 +66,15 @@ def conversation_times(read: Reader, conversation_id: int) -> Conversation:
     return times_of(rows[0])
 
 
-def conversations_near(read: Reader, starts: Sequence[Span], ends: Sequence[Span], ids: Ids) -> list[Conversation]:
-    """Conversations that start or end within one of the spans (by any of their times), or share an id or stamp."""
+def conversations_near(read: Reader, near: Near) -> list[Conversation]:
+    """Conversations that could be a subject's partner, by any of their times or ids."""
     branches = [
-        *_between("conversation", ("start_us", "session_us"), starts),
-        *_between("conversation", ("end_us", "saved_us"), ends),
-        *_equal("conversation", ("session_id", "call_ref", "room"), ids.refs),
-        *_equal("conversation", ("saved_us",), [micros(at) for at in ids.stamps]),
+        *_between("conversation", ("start_us", "session_us"), near.starts),
+        *_between("conversation", ("end_us", "saved_us"), near.ends),
+        *_between("conversation", ("end_us", "saved_us"), near.lone_ends, _LONE_CONVERSATION),
+        *_numbered("conversation", ("start_us", "session_us", "end_us", "saved_us"), near),
+        *_equal("conversation", ("session_id", "call_ref", "room"), near.refs),
+        *_equal("conversation", ("saved_us",), [micros(at) for at in near.stamps]),
     ]
     found = _ids(read, branches)
     if not found:
@@ -71,13 +87,15 @@ def conversations_near(read: Reader, starts: Sequence[Span], ends: Sequence[Span
     return [times_of(row) for row in rows]
 
 
-def groups_near(read: Reader, starts: Sequence[Span], ends: Sequence[Span], ids: Ids) -> list[str]:
-    """Keys of the recording groups with a member that starts or ends within a span, or shares an id or stamp."""
+def groups_near(read: Reader, near: Near) -> list[str]:
+    """Keys of the recording groups with a member that could be a subject's partner."""
     branches = [
-        *_between("recording", ("start_us",), starts),
-        *_between("recording", ("end_us",), ends),
-        *_equal("recording", ("session_id", "call_ref"), ids.refs),
-        *_equal("recording", ("stamp_us",), [micros(at) for at in ids.stamps]),
+        *_between("recording", ("start_us",), near.starts),
+        *_between("recording", ("end_us",), near.ends),
+        *_between("recording", ("end_us",), near.lone_ends, _LONE_RECORDING),
+        *_numbered("recording", ("start_us", "end_us"), near),
+        *_equal("recording", ("session_id", "call_ref"), near.refs),
+        *_equal("recording", ("stamp_us",), [micros(at) for at in near.stamps]),
     ]
     found = _ids(read, branches)
     if not found:
@@ -90,12 +108,13 @@ def groups_near(read: Reader, starts: Sequence[Span], ends: Sequence[Span], ids:
     return [row["group_key"] for row in rows]
 
 
-def leads_near(read: Reader, taken: Sequence[Span], ids: Ids) -> list[Lead]:
-    """Leads taken within one of the spans, or sharing the session id or a stamp."""
+def leads_near(read: Reader, near: Near) -> list[Lead]:
+    """Leads that could be a subject's partner: a lead's time is when it was taken, so ``ends`` is where to look."""
     branches = [
-        *_between("lead", ("taken_us", "stamp_us"), taken),
-        *_equal("lead", ("session_id",), ids.refs),
-        *_equal("lead", ("stamp_us",), [micros(at) for at in ids.stamps]),
+        *_between("lead", ("taken_us", "stamp_us"), near.ends),
+        *_numbered("lead", ("taken_us", "stamp_us"), near),
+        *_equal("lead", ("session_id",), near.refs),
+        *_equal("lead", ("stamp_us",), [micros(at) for at in near.stamps]),
     ]
     found = _ids(read, branches)
     if not found:
@@ -107,11 +126,25 @@ def leads_near(read: Reader, taken: Sequence[Span], ids: Ids) -> list[Lead]:
 _Branch = tuple[str, tuple[object, ...]]
 
 
-def _between(table: str, columns: Iterable[str], spans: Sequence[Span]) -> list[_Branch]:
+def _between(table: str, columns: Iterable[str], spans: Sequence[Span], only: str = "1") -> list[_Branch]:
     return [
-        (f"SELECT id FROM {table} WHERE {column} BETWEEN ? AND ?", (micros(span.first), micros(span.last)))
+        (f"SELECT id FROM {table} WHERE {only} AND {column} BETWEEN ? AND ?", (micros(span.first), micros(span.last)))
         for column in columns
         for span in spans
+    ]
+
+
+def _numbered(table: str, columns: Sequence[str], near: Near) -> list[_Branch]:
+    """One caller's files by the index on numbers, with the times compared row by row: a caller has few calls."""
+    if near.number is None:
+        return []
+    within = " OR ".join(f"+{column} BETWEEN ? AND ?" for column in columns)
+    return [
+        (
+            f"SELECT id FROM {table} WHERE number = ? AND ({within})",
+            (near.number, *(micros(at) for _ in columns for at in (span.first, span.last))),
+        )
+        for span in near.around
     ]
 
 

@@ -18,9 +18,9 @@ from handlers.records import (
     CallIdFixed,
     ChunkKnown,
     ConversationKnown,
-    Ids,
     LeadKnown,
     LeadPaired,
+    Near,
     OldMarker,
     Paired,
     RecordingKnown,
@@ -190,7 +190,8 @@ def test_the_neighbourhood_is_found_by_any_time_and_any_id(book: RecordsLedger) 
         conversation(2, None, session=5),
         conversation(3, 90_000, saved=60),
         conversation(4, 90_000, room="k"),
-        conversation(5, 90_000),
+        conversation(5, 90_000, number="+15550100"),
+        replace(conversation(6, None, saved=65), start_at=at(65), start_source=TimeSource.NAME),
         recording(11, 0),
         recording(12, 90_000, session_id="k"),
         recording(13, 90_000, stamp=at(60)),
@@ -199,15 +200,23 @@ def test_the_neighbourhood_is_found_by_any_time_and_any_id(book: RecordsLedger) 
         lead(22, 90_000, session_id="k"),
         lead(23, 90_000),
     )
-    near, ids = Span(at(-10), at(10)), Ids(("k",), (at(60),))
+    near, late = Span(at(-10), at(10)), Span(at(50), at(70))
     with book.view() as read:
-        found = records.conversations_near(read, [near], [], Ids())
-        assert [c.id for c in found] == [1, 2]
-        assert [c.id for c in records.conversations_near(read, [], [Span(at(50), at(70))], Ids())] == [1, 3]
-        assert [c.id for c in records.conversations_near(read, [], [], ids)] == [3, 4]
-        assert records.conversations_near(read, [], [], Ids()) == []
-        assert records.groups_near(read, [near], [], ids) == ["r11", "r12", "r13"]
-        assert [one.id for one in records.leads_near(read, [Span(at(0), at(60))], ids)] == [21, 22]
+
+        def calls(where: Near) -> list[int]:
+            return [c.id for c in records.conversations_near(read, where)]
+
+        assert calls(Near(starts=(near,))) == [1, 2]
+        assert calls(Near(ends=(late,))) == [1, 3, 6]
+        assert calls(Near(lone_ends=(late,))) == [6]
+        assert calls(Near(refs=("k",), stamps=(at(60),))) == [3, 4]
+        assert calls(Near(number="+15550100", around=(Span(at(89_000), at(91_000)),))) == [5]
+        assert calls(Near(number="+15550100", around=(near,))) == []
+        assert calls(Near()) == []
+        assert records.groups_near(read, Near(starts=(near,), refs=("k",), stamps=(at(60),))) == ["r11", "r12", "r13"]
+        assert records.groups_near(read, Near(lone_ends=(Span(at(90_000), at(91_000)),))) == ["r14"]
+        found = records.leads_near(read, Near(ends=(Span(at(0), at(60)),), refs=("k",)))
+        assert [one.id for one in found] == [21, 22]
 
 
 def test_a_replaced_file_leaves_the_neighbourhood_to_the_newer_one(book: RecordsLedger) -> None:
@@ -218,8 +227,8 @@ def test_a_replaced_file_leaves_the_neighbourhood_to_the_newer_one(book: Records
     span = Span(at(-100), at(100))
     with book.view() as read:
         assert [r.id for r in records.recordings(read, "g")] == [2]
-        assert [c.id for c in records.conversations_near(read, [span], [], Ids())] == [4]
-        assert [one.id for one in records.leads_near(read, [span], Ids())] == [6]
+        assert [c.id for c in records.conversations_near(read, Near(starts=(span,)))] == [4]
+        assert [one.id for one in records.leads_near(read, Near(ends=(span,)))] == [6]
         assert (records.replaced_by(read, 3), records.replaces(read, 4)) == (4, 3)
         assert (records.replaced_by(read, 4), records.replaces(read, 3)) == (None, None)
 
@@ -245,13 +254,15 @@ class Listener:
 
 def test_no_neighbourhood_query_reads_a_whole_table(book: RecordsLedger) -> None:
     put(book, conversation(1), recording(2), lead(3, 0))
-    span, ids = Span(at(0), at(60)), Ids(("k",), (at(60),))
+    spans = (Span(at(0), at(60)),)
+    near = Near(spans, spans, spans, "+15550100", spans, ("k", "l"), (at(60),))
     with book.view() as read:
         listener = Listener(read)
-        assert records.conversations_near(listener, [span], [span], ids)
-        assert records.groups_near(listener, [span], [span], ids)
-        assert records.leads_near(listener, [span], ids)
+        assert records.conversations_near(listener, near)
+        assert records.groups_near(listener, near)
+        assert records.leads_near(listener, near)
         records.recordings(listener, "r2")
         for sql, args in listener.asked:
-            for step in read.rows(f"EXPLAIN QUERY PLAN {sql}", args):
-                assert not step["detail"].startswith("SCAN"), (step["detail"], sql)
+            steps = [step["detail"] for step in read.rows(f"EXPLAIN QUERY PLAN {sql}", args)]
+            assert not [step for step in steps if step.startswith("SCAN")], sql
+            assert not sql.count("coalesce") or any("lone" in step for step in steps)
