@@ -25,7 +25,7 @@ from handlers.demo.verdict import Verdict, judge, taken_while_open
 WAIT_S = 7
 """How long a conversation waits for its recording here; a quarter of an hour is usual."""
 
-PATIENCE_S = 40.0
+PATIENCE_S = 30.0
 """Longest wait for any one step: a machine so busy that this is not enough has failed the demo."""
 
 RECORDER_S = 2.4

@@ -65,7 +65,7 @@ _TELLINGS: Mapping[str, Telling] = {
     "recording.understood": _measured,
     "conversation.understood": lambda fields, _: (f"transcript read, {fields.get('turns')} lines", ""),
     "lead.understood": _plainly("lead read"),
-    "call.matched": _plainly("recording and transcript belong together"),
+    "call.matched": lambda fields, _: (f"files matched: {fields.get('reason')}", ""),
     "call.alone": _plainly("no recording came while it waited: it goes without"),
     "lead.matched": _plainly("its lead belongs to it"),
     "crm.uploaded": _plainly("recording uploaded, the CRM answered with its URL"),
