@@ -262,11 +262,12 @@ class Daemon:
         control = ControlServer(house.paths.control, self._act)
         self._closers.append(control.close)
         self._closers.extend(room.close for room in house.rooms)
-        self._on_event(Event("daemon.started", {"pid": os.getpid()}))
-        if ledger.hold is None:
+        reason = ledger.hold
+        if reason is None:
             self._work()
         else:
-            self._on_event(Event("daemon.held", {"reason": ledger.hold, "fix": hold.FIX}, "error"))
+            self._on_event(Event("daemon.held", {"reason": reason, "fix": hold.FIX}, "error"))
+        self._on_event(Event("daemon.started", {"pid": os.getpid()}))
 
     def wait(self) -> None:
         """Block until told to stop. Raises what made it impossible to go on."""
@@ -302,11 +303,9 @@ class Daemon:
 
     def _first_start(self) -> None:
         """What lies there from before us: each room says what it makes of it, before anything is watched."""
-        for room in self._house.rooms:
-            if room.first_start is not None:
-                with self.ledger.view() as view:
-                    acted = room.first_start(view)
-                self.ledger.write("ledger.begun", lambda tx, acted=acted: self.ledger.apply(tx, acted))  # type: ignore[misc]
+        with self.ledger.view() as view:
+            acted = [room.first_start(view) for room in self._house.rooms if room.first_start is not None]
+        self.ledger.begin(acted)
 
     def _work(self) -> None:
         from daemon.run.runner import Runner
