@@ -156,6 +156,8 @@ def leave(
         move, due_us, reason, fix, waits_for = "woken", None, "", "", None
         tx.woken.add(row["lane"])
     state = move_job(JobState.RUNNING, move)
+    if state is JobState.WAITING:
+        tx.woken.add(row["lane"])  # a worker of the lane may be asleep until later than this one is due
     tx.expect(
         "UPDATE job SET state = ?, due_us = ?, waits_for = ?, reason = ?, fix = ?, again = 0, "
         "told = told * ?, attempt = max(0, attempt - ?), changed_us = ? WHERE id = ? AND state = 'running'",
