@@ -7,7 +7,7 @@ sent under the same id where the CRM is known to take that as an update, else it
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from handlers.crm.body import Campaign, call_body, caller_number, in_order
 from handlers.crm.call_id import make_call_id, tail_of
 from handlers.crm.client import origin_of
 from handlers.crm.markers import MARKER, SUFFIX
-from handlers.crm.performers import CALL, UPLOAD
+from handlers.crm.performers import CALL, UPLOAD, acceptance
 from handlers.model import Conversation, Lead, Recording
 from handlers.settings import CrmSettings
 
@@ -101,7 +101,7 @@ class CallHandler:
             return _spoken_for(conversation_id, None)
         late = None if known.delivered is None else late_members(known.delivered, members.frozen())
         if late == "":
-            return Planned()
+            return self._tell(read, members, known)
         if late is not None and self._settings.updates == "off" and not job.told:
             return Rejected(f"its {late} came after the call was sent", fix=f"callspool retry c{conversation_id}")
         return self._send(read, members, known.call_id, update=late is not None)
@@ -127,8 +127,18 @@ class CallHandler:
             "update": update,
         }
         call = Effect.of(CALL, call_id, self._dest.call, payload)
-        sent = (*uploads, call)
-        return Planned(facts, (*sent, self._marker(members, sent)))
+        return Planned(facts, (*uploads, call, self._marker(members, call_id, None)))
+
+    def _tell(self, read: Reader, members: Members, known: _Known) -> Planned:
+        """The CRM has it all. The marker may still be missing, if a run ended between the two: then it is written from
+        what the ledger knows of the acceptance, in place of the receipt that run had in hand.
+        """
+        assert known.call_id is not None
+        assert known.delivered is not None
+        if known.delivered_at is None or read.receipt(self._marker(members, known.call_id, None).key) is not None:
+            return Planned()
+        accepted = acceptance(known.delivered_at, known.recording_url, known.delivered.get("attempts", 1))
+        return Planned(effects=(self._marker(members, known.call_id, accepted),))
 
     def _fix_call_id(self, read: Reader, members: Members, start_at: datetime) -> str:
         conversation, sha256 = members.conversation, members.transcript.sha256
@@ -144,14 +154,16 @@ class CallHandler:
         payload: dict[str, Json] = {"item": item.id, "name": item.name, "size": item.size, "sha256": item.sha256}
         return Effect.of(UPLOAD, f"{item.sha256}:{item.name}", self._dest.upload, payload)
 
-    def _marker(self, members: Members, after: tuple[Effect, ...]) -> Effect:
+    def _marker(self, members: Members, call_id: str, accepted: dict[str, Json] | None) -> Effect:
+        """The marker, from the receipt of the call that stands before it, or from what is ``accepted`` already."""
         path = os.path.join(self._markers, members.transcript.name + SUFFIX)
         payload: dict[str, Json] = {
             "path": path,
             "original_path": f"{self._conversations}/{members.transcript.path}",
             "lead": members.lead is not None,
-            "call": after[-1].identity,
-            "after": [effect.identity for effect in after],
+            "call": call_id,
+            "accepted": accepted,
+            "members": members.frozen(),
         }
         return Effect.of(MARKER, path, DISK, payload)
 
@@ -199,6 +211,8 @@ class _Known:
 
     call_id: str | None = None
     delivered: dict[str, Any] | None = None
+    delivered_at: datetime | None = None
+    recording_url: str | None = None
     spoken_for: bool = False
 
 
@@ -209,8 +223,18 @@ def _known_as(read: Reader, conversation_id: int) -> _Known:
     while version is not None:
         call = records.call(read, version)
         if call is not None:
-            delivered = call.delivered if known.delivered is None else known.delivered
-            known = _Known(known.call_id or call.call_id, delivered, known.spoken_for or call.spoken_for == "marker")
+            known = replace(
+                known,
+                call_id=known.call_id or call.call_id,
+                spoken_for=known.spoken_for or call.spoken_for == "marker",
+            )
+            if known.delivered is None:
+                known = replace(
+                    known,
+                    delivered=call.delivered,
+                    delivered_at=call.delivered_at,
+                    recording_url=call.recording_url,
+                )
         version = records.replaces(read, version)
     return known
 

@@ -132,8 +132,7 @@ def _read(path: str) -> dict[str, Any] | None:
 def _marker(effect: Effect) -> tuple[str, bytes]:
     """Path and content."""
     payload = cast("dict[str, Any]", effect.payload)
-    call = effect.given[payload["call"]].data
-    attempts = max(cast("int", effect.given[identity].data["attempts"]) for identity in payload["after"])
+    call = payload["accepted"] or effect.given[payload["call"]].data
     content = {
         "uploaded_at": call["accepted_at"],
         "original_path": payload["original_path"],
@@ -141,7 +140,7 @@ def _marker(effect: Effect) -> tuple[str, bytes]:
         "recording_url": call["url"],
         "call_data_uploaded": True,
         "lead_uploaded": payload["lead"],
-        "upload_attempts": max(attempts, 1),
+        "upload_attempts": call["attempts"],
     }
     return payload["path"], (json.dumps(content, indent=2) + "\n").encode("ascii")
 

@@ -9,11 +9,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from typing import IO, Any, BinaryIO, Literal, cast
 from urllib.parse import quote
 
 from daemon.contract import Clock, Contents, Effect, Event, Json, Receipt
-from daemon.errors import ContentMoved, Refused, Unanswered
+from daemon.errors import ContentMoved, NotSent, Refused, Unacceptable, Unanswered
 from handlers.crm.answer import Answer, document_of, failure, names_call, recording_url_of
 from handlers.crm.body import timestamp, with_url
 from handlers.crm.client import CrmClient
@@ -97,22 +98,23 @@ class CallPerformer:
         """Ask the CRM for the call by its id, where it can be asked.
 
         A call that was there before we sent this one (an update) cannot be told from it, so then nothing is asked.
+        Where the CRM has no usable answer now, that is no reason to send again: NotSent, and it is asked again later.
         """
         template = self._settings.lookup_url
         if not template or _payload(effect)["update"]:
             raise Unanswered("the CRM cannot be asked for this call")
         began_s = self._clock.monotonic()
-        answer = self._client.get(template.replace("{callId}", quote(_call_id(effect), safe="")))
-        if answer.status == NOT_FOUND:
-            return None
-        error = failure(answer, self._clock.now())
-        if error is not None:
-            raise error
         try:
+            answer = self._client.get(template.replace("{callId}", quote(_call_id(effect), safe="")))
+            if answer.status == NOT_FOUND:
+                return None
+            error = failure(answer, self._clock.now())
+            if error is not None:
+                raise error
             document_of(answer, self._settings.success)
-        except Refused as refused:
-            reason = f"the lookup {refused.reason}"
-            raise Unanswered(reason, http_status=answer.status, answer=refused.answer) from None
+        except (Unanswered, Refused, Unacceptable) as error:
+            reason = f"the lookup: {error.reason}"
+            raise NotSent(reason, http_status=error.http_status, answer=error.answer) from None
         return self._receipt(effect, answer, began_s, size_bytes=0, attempts=effect.sends)
 
     def perform(self, effect: Effect, /) -> Receipt:
@@ -136,9 +138,14 @@ class CallPerformer:
             "elapsed_s": round(self._clock.monotonic() - began_s, 3),
             "size_bytes": size_bytes,
         }
-        delivered = CallDelivered(payload["conversation"], now, payload["members"], url)
-        data = {"accepted_at": timestamp(now), "url": url, "attempts": attempts}
-        return Receipt(data, Event("crm.accepted", fields), (delivered,))
+        tries = [attempts, *(cast("int", receipt.data["attempts"]) for receipt in effect.given.values())]
+        delivered = CallDelivered(payload["conversation"], now, {**payload["members"], "attempts": max(tries)}, url)
+        return Receipt(acceptance(now, url, max(tries)), Event("crm.accepted", fields), (delivered,))
+
+
+def acceptance(at: datetime, url: str | None, attempts: int) -> dict[str, Json]:
+    """What is remembered of an acceptance: when, with which recording, how often the hardest step was tried."""
+    return {"accepted_at": timestamp(at), "url": url, "attempts": attempts}
 
 
 class AsHashed(io.RawIOBase):

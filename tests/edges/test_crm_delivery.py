@@ -272,10 +272,16 @@ def test_a_call_in_doubt_is_found_where_the_crm_can_be_asked(crm: LoopbackCrm, t
         found = desk.call.find(call_effect())
         assert found is not None
         assert [type(fact).__name__ for fact in found.facts] == ["CallDelivered"]
-        crm.misbehave("500", "html", on="lookup")
-        for _ in range(2):
-            with pytest.raises(Unanswered):
-                desk.call.find(call_effect())
+
+
+@pytest.mark.parametrize("fault", ["500", "html", "400", "drop"])
+def test_a_lookup_without_a_usable_answer_is_no_leave_to_send_again(
+    crm: LoopbackCrm, tmp_path: Path, fault: str
+) -> None:
+    with spool(tmp_path, crm_settings(crm, lookup_url=crm.lookup_url)) as desk:
+        crm.misbehave(fault, on="lookup")
+        with pytest.raises(NotSent, match="lookup"):
+            desk.call.find(call_effect())
 
 
 def test_an_update_cannot_be_told_from_the_call_before_it(crm: LoopbackCrm, tmp_path: Path) -> None:

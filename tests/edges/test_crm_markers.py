@@ -24,17 +24,15 @@ def marker(
     folder: Path, name: str = TRANSCRIPT, url: str | None = URL, *, attempts: int = 1, lead: bool = True
 ) -> Effect:
     path = str(folder / f"{name}.uploaded")
-    after = ["upload", "call"] if url else ["call"]
+    accepted = {"accepted_at": "2025-10-29T12:30:15.123Z", "url": url, "attempts": attempts}
     payload: dict[str, Any] = {
         "path": path,
         "original_path": f"conversations/{name}",
         "lead": lead,
         "call": "call",
-        "after": after,
+        "accepted": None,
     }
-    accepted = {"accepted_at": "2025-10-29T12:30:15.123Z", "url": url, "attempts": 1}
-    given = {"upload": Receipt({"url": url, "attempts": attempts}), "call": Receipt(accepted)}
-    return with_given(Effect.of(MARKER, path, "disk", payload), given)
+    return with_given(Effect.of(MARKER, path, "disk", payload), {"call": Receipt(accepted)})
 
 
 def test_the_marker_is_the_formats_to_the_letter(tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_a_call_without_recording_and_lead_says_so(tmp_path: Path) -> None:
     assert (said["recording_uploaded"], said["recording_url"], said["lead_uploaded"]) == (False, None, False)
 
 
-def test_attempts_are_those_of_the_step_that_took_most(tmp_path: Path) -> None:
+def test_attempts_are_the_calls(tmp_path: Path) -> None:
     MarkerPerformer().perform(marker(tmp_path, attempts=4))
     assert json.loads((tmp_path / f"{TRANSCRIPT}.uploaded").read_bytes())["upload_attempts"] == 4
 

@@ -92,7 +92,10 @@ def call_effect(
     call_id: str = CALL_ID, *, url: str | None = "http://crm.example/1.ogg", update: bool = False
 ) -> Effect:
     """The effect that posts a call whose recording is there already."""
-    body: dict[str, Json] = {"callDetails": {"callId": call_id, "direction": "inbound"}, "transcription": {"total_items": 1}}
+    body: dict[str, Json] = {
+        "callDetails": {"callId": call_id, "direction": "inbound"},
+        "transcription": {"total_items": 1},
+    }
     payload: dict[str, Json] = {
         "conversation": 12,
         "members": {},
@@ -135,7 +138,8 @@ class Desk:
 
         effect = next(e for e in effects_of(outcome) if e.type == CALL)
         payload: Any = effect.payload
-        self.know(CallDelivered(payload["conversation"], self.records.clock.now(), payload["members"], None))
+        delivered = {**payload["members"], "attempts": 1}
+        self.know(CallDelivered(payload["conversation"], self.records.clock.now(), delivered, None))
 
 
 def effects_of(outcome: Outcome) -> Sequence[Effect]:
