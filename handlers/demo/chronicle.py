@@ -10,6 +10,9 @@ from typing import cast
 from daemon.contract import Clock, Event, Json
 from handlers.demo.calls import Call
 
+LOOK_S = 0.05
+"""Seconds between two looks at what brings no event: files."""
+
 
 class Cast:
     """Which call an event speaks of: events name items, files and content, a viewer counts calls from 1."""
@@ -80,7 +83,7 @@ class Chronicle:
                 if left_s <= 0:
                     return False
                 if self._told == len(self._all):
-                    self._changed.wait(left_s)
+                    self._changed.wait(min(left_s, LOOK_S))
         self.tell()
         return True
 

@@ -34,6 +34,9 @@ RECORDER_S = 2.4
 BEAT_S = 0.25
 """Between two things that happen in the world, so that a viewer can follow."""
 
+FOLDERS = ("recordings", "conversations", "leads")
+"""The watched ones."""
+
 Daemon = Callable[[Path, Callable[[Event], None]], AbstractContextManager[None]]
 """Runs the daemon with this configuration file, telling its events, until left."""
 
@@ -79,7 +82,7 @@ def play(
 
 def configure(folder: Path, crm: LoopbackCrm) -> Path:
     """Make the folders and the configuration file, and return the latter's path."""
-    for name in ("recordings", "conversations", "leads"):
+    for name in FOLDERS:
         (folder / name).mkdir()
     file = folder / "config.yaml"
     file.write_text(
@@ -103,9 +106,8 @@ class _Stage:
     """The world outside callspool: producers that write files, each call's in its own way."""
 
     def __init__(self, folder: Path, chronicle: Chronicle, calls: tuple[Call, ...]) -> None:
-        self._recordings, self._conversations, self._leads = (
-            folder / name for name in ("recordings", "conversations", "leads")
-        )
+        self._recordings, self._conversations, self._leads = (folder / name for name in FOLDERS)
+        self._markers = folder / "processed_uploads"
         self._chronicle = chronicle
         self._calls = calls
 
@@ -114,7 +116,7 @@ class _Stage:
         self._chronicle.add(Event(name, {"text": text} | ({} if call is None else {"call": call.number})))
 
     def run(self) -> None:
-        """Every call in its turn, then wait until the CRM has accepted all of them."""
+        """Every call in its turn, then wait until the CRM has accepted all of them, and markers say so."""
         renamed, slow, late, doubled, plain, unrecorded = self._calls
         self._transcript(unrecorded, "transcript saved; nobody recorded this call")
         self._renamed(renamed)
@@ -125,7 +127,8 @@ class _Stage:
         self._transcript(plain, "")
         self._lead(plain)
         self.say("demo.recording_missing", unrecorded, f"no recording will come; callspool waits {WAIT_S} s for it")
-        self._chronicle.wait(self._all_accepted, PATIENCE_S)
+        if self._chronicle.wait(self._all_accepted, PATIENCE_S):
+            self._chronicle.wait(lambda _: self._all_marked(), PATIENCE_S)
         recorder.join(PATIENCE_S)
 
     def _renamed(self, call: Call) -> None:
@@ -184,3 +187,6 @@ class _Stage:
     def _all_accepted(self, so_far: Chronicle) -> bool:
         accepted = all(so_far.when("crm.accepted", call) is not None for call in self._calls)
         return accepted and so_far.when("file.duplicated") is not None
+
+    def _all_marked(self) -> bool:
+        return all((self._markers / f"{call.transcript_name}.uploaded").exists() for call in self._calls)
