@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
-from daemon.contract import Clock, Event, Job, Patience, Performer, Receipt
+from daemon.contract import Clock, Event, Fields, Job, Patience, Performer, Receipt
 from daemon.errors import ContentError, ContentGone, DeliveryError, Denied, LedgerDamaged, NotSent, Throttled
 from daemon.ledger import destinations, effects, jobs
 from daemon.ledger.effects import Due, Setback
@@ -259,6 +259,13 @@ class Delivery:
 
     def _hold_back(self, job: Job, shut: Shut, waits_for: str) -> None:
         self._ledger.write("job.held_back", lambda tx: jobs.hold_back(tx, job, shut.until, shut.reason, waits_for))
+
+
+def _with_subject(receipt: Receipt, named: Fields) -> Receipt:
+    """The receipt, its journal line naming the job's subject: a performer knows the effect alone."""
+    if receipt.event is None:
+        return receipt
+    return replace(receipt, event=replace(receipt.event, fields={**named, **receipt.event.fields}))
 
 
 def _with_given(due: Due, given: Mapping[str, Receipt]) -> Due:
