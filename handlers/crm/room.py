@@ -47,6 +47,7 @@ def room(
         },
         subjects={KIND: Subject("call_id", _PREFIX)},
         patience=dict.fromkeys((dest.upload, dest.call), patience),
+        status=status,
         explain=explain,
         checks=(partial(check, settings, client),),
         first_start=partial(first_start, markers),
@@ -54,12 +55,15 @@ def room(
     )
 
 
+def status(read: Reader) -> Fields:
+    """How many calls the CRM has."""
+    return records.delivery_counts(read)
+
+
 def explain(read: Reader, subject: str) -> Fields | None:
-    """What the CRM knows of the call ``c<id>``; its ``callId`` is told here alone, to be looked for there."""
-    number = subject.removeprefix(_PREFIX)
-    if subject == number or not number.isdecimal():
-        return None
-    call = records.call(read, int(number))
+    """What the CRM knows of the call a person means; its ``callId`` is told here alone, to be looked for there."""
+    found = records.find_calls(read, subject)
+    call = records.call(read, found[-1]) if found else None
     if call is None:
         return None
     return {

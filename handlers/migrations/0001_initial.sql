@@ -176,6 +176,7 @@ CREATE TABLE call (
   spoken_for       TEXT NOT NULL DEFAULT 'callspool' CHECK (spoken_for IN ('callspool', 'marker')),
   CHECK ((call_id IS NULL) = (fixed_us IS NULL))
 ) STRICT;
+CREATE INDEX call_by_delivery ON call (spoken_for, delivered_us);
 
 -- Markers found at the first start: what the system before us says it did.
 CREATE TABLE old_marker (

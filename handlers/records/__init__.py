@@ -29,6 +29,7 @@ from handlers.records.delivery import (
     SpokenForByMarker,
     call,
     call_id_taken,
+    delivery_counts,
     old_marker,
 )
 from handlers.records.neighbourhood import (
@@ -97,6 +98,7 @@ __all__ = [
     "conversation",
     "conversation_times",
     "conversations_near",
+    "delivery_counts",
     "find_calls",
     "find_groups",
     "find_leads",

@@ -136,6 +136,17 @@ def call_id_taken(read: Reader, call_id: str) -> int | None:
     return rows[0]["conversation_id"] if rows else None
 
 
+def delivery_counts(read: Reader) -> dict[str, int]:
+    """How many calls the CRM has by us and by the system before us, and how many are under way or held up."""
+    rows = read.rows("SELECT spoken_for, delivered_us IS NOT NULL AS sent, count(*) AS n FROM call GROUP BY 1, 2")
+    counts = {(row["spoken_for"], bool(row["sent"])): row["n"] for row in rows}
+    return {
+        "delivered": counts.get(("callspool", True), 0),
+        "under_way": counts.get(("callspool", False), 0),
+        "delivered_before_us": counts.get(("marker", True), 0),
+    }
+
+
 def old_marker(read: Reader, transcript: str) -> Marker | None:
     """The marker of the system before us for a transcript's file name."""
     rows = read.rows("SELECT * FROM old_marker WHERE transcript = ?", (transcript,))

@@ -180,6 +180,19 @@ def test_a_forgetful_crm_that_can_be_asked_has_no_double(tmp_path: Path, crm: Lo
     house.close()
 
 
+def test_status_counts_and_explain_names_the_call_in_the_crm(house: House, crm: LoopbackCrm) -> None:
+    assert house.room.status is not None
+    assert house.room.explain is not None
+    house.deliver()
+    with house.ledger.view() as view:
+        assert house.room.status(view) == {"delivered": 1, "under_way": 0, "delivered_before_us": 0}
+        told = house.room.explain(view, f"c{house.call_id}")
+        assert house.room.explain(view, TRANSCRIPT) == told
+        assert house.room.explain(view, "c999") is None
+    assert told is not None
+    assert [told["crm_call_id"]] == list(crm.calls)
+
+
 def test_doctor_reaches_the_crm_without_creating_anything(house: House, crm: LoopbackCrm) -> None:
     [check] = house.room.checks
     assert [finding.status for finding in check()] == ["ok", "ok"]
