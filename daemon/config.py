@@ -1,170 +1,64 @@
 """A frozen configuration out of flags, environment, ``.env``, a YAML file and defaults; knows the source of every
 value.
 
-The schema is a pydantic model composed by ``app``: the machine's sections below, and the rooms' own. Loading knows only
-models, dotted keys and where each value came from, so that an error can name source, line and key, and the nearest
-known key where one is misspelt. All problems are reported at once.
+The schema is a pydantic model composed by ``app``: the machine's sections (``sections``) and the rooms' own. Loading
+knows only models, dotted keys and where each value came from, so that an error can name source, line and key, and the
+nearest known key where one is misspelt. All problems are reported at once.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
-import re
-import stat
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Generic, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
+from daemon import outward
 from daemon.errors import ConfigInvalid
-from daemon.quantities import duration
-
-PREFIX = "CALLSPOOL_"
-SECRET_KEYS = ("crm.token_file", "http.token_file")
-ADDRESS_KEYS = ("crm.upload_url", "crm.call_data_url", "crm.lookup_url", "storage.s3.endpoint_url")
-"""Keys that hold an address something private is sent to."""
-
-CREDENTIALS: Mapping[str, str] = {"crm.token_file": "CRM_TOKEN", "http.token_file": "HTTP_TOKEN"}
-"""The environment variable that may hold the secret itself; in lower case, the name of its systemd credential."""
-
-
-def _positive(given: timedelta) -> timedelta:
-    if given <= timedelta(0):
-        raise ValueError("a duration above zero")
-    return given
-
-
-def _since(given: object) -> object:
-    if given in ("install", "all"):
-        return given
-    try:
-        at = given if isinstance(given, datetime) else datetime.fromisoformat(str(given))
-    except ValueError:
-        raise ValueError("install, all, or an ISO time") from None
-    return at if at.tzinfo is not None else at.astimezone()
-
-
-def _zone(given: str) -> str:
-    from zoneinfo import ZoneInfo
-
-    if given != "host":
-        try:
-            ZoneInfo(given)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("host, UTC, or a zone such as Asia/Kolkata") from None
-    return given
-
-
-def _listen(given: str) -> str:
-    host, colon, port = given.rpartition(":")
-    if not (colon and host and port.isdigit() and int(port) < 65536):
-        raise ValueError("an address such as 127.0.0.1:8888")
-    return given
-
-
-Window = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive)]
-Poll = Literal["auto", "always", "never"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Quiet(Section):
-    """How long a file must stand still where proof is lacking."""
-
-    audio: Window = timedelta(seconds=10)
-    json_: Window = Field(default=timedelta(seconds=2), alias="json")
-    unproved: Window = timedelta(minutes=3)
-
-
-class WatchSettings(Section):
-    """The watched folders and how their files settle."""
-
-    recordings: str = "recordings"
-    conversations: str = "conversations"
-    leads: str = "leads"
-    timezone: Annotated[str, AfterValidator(_zone)] = "host"
-    scan_every: Window = timedelta(seconds=60)
-    quiet: Quiet = Quiet()
-    max_settle: Window = timedelta(hours=6)
-    since: Annotated[Literal["install", "all"] | datetime, BeforeValidator(_since)] = "install"
-    ready_suffix: str = ""
-    ignore: tuple[str, ...] = ()
-    poll: Poll | Mapping[str, Poll] = "auto"
-    guard: str = ""
-
-
-class StateSettings(Section):
-    """Where the ledger lies."""
-
-    dir: str = "state"
-
-
-class HttpSettings(Section):
-    """Where the daemon listens."""
-
-    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8888"
-    token_file: str | None = None
-
-
-class LogSettings(Section):
-    """What is logged, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
-
-
-class MachineConfig(Section):
-    """The machine's sections."""
-
-    watch: WatchSettings = WatchSettings()
-    state: StateSettings = StateSettings()
-    http: HttpSettings = HttpSettings()
-    log: LogSettings = LogSettings()
-
+from daemon.outward import Address, Secret, SecretFile
+from daemon.sections import MachineConfig as MachineConfig  # noqa: PLC0414 - the schema's root belongs to the loader's names
+from daemon.sources import (
+    DEFAULT,
+    Reading,
+    Source,
+    Value,
+    dotenv_text,
+    leaves,
+    marked,
+    read_dotenv,
+    read_environ,
+    read_file,
+    yaml_value,
+)
 
 C = TypeVar("C", bound=MachineConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a value came from: ``kind`` by precedence, ``where`` as a person finds it."""
-
-    kind: Literal["flag", "environment", "dotenv", "file", "default"]
-    where: str
-
-
-DEFAULT = Source("default", "default")
-
-
-@dataclass(frozen=True, slots=True)
 class Loaded(Generic[C]):
-    """A valid configuration. ``base`` is the folder that relative paths are relative to."""
+    """A valid configuration. ``base`` is the folder that relative paths are relative to.
+
+    ``secrets`` says, for the key of every secret that is given, where it is: never what it is.
+    """
 
     config: C
     sources: Mapping[str, Source]
     warnings: tuple[str, ...]
     base: Path
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, key: str) -> Source:
         """Where the value of a dotted key came from."""
         return self.sources.get(key, DEFAULT)
 
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    value: Any
-    source: Source
+    def path(self, given: str | Path) -> Path:
+        """A path of the configuration, absolute; ``~`` is the home folder."""
+        return self.base / Path(given).expanduser()
 
 
 def load(
@@ -180,77 +74,53 @@ def load(
 
     Raises ConfigInvalid (exit 78) that lists every problem, each with its source, line, key and what is allowed.
     """
-    known = dict(leaves(schema))
-    problems: list[str] = []
+    reading = Reading(dict(leaves(schema)))
     path = _config_path(file, cwd)
     base = (path.parent if path is not None else cwd).absolute()
-    values: dict[str, _Value] = {}
     if path is not None:
-        values.update(_from_file(path, known, problems))
-    dotenv = _read_dotenv(base / ".env")
-    values.update(_from_environ(dotenv, "dotenv", known, old_names, problems))
-    values.update(_from_environ(environ, "environment", known, old_names, problems))
+        read_file(reading, path)
+    private = read_dotenv(reading, base / ".env", old_names)
+    read_environ(reading, environ, {name: Source("environment", name) for name in environ}, old_names)
     for key, text in flags.items():
-        _put(values, key, _yaml_value(text), Source("flag", f"--set {key}"), known, problems)
-    config = _validate(schema, values, problems)
-    if config is None or problems:
-        raise _invalid(problems)
-    sources = {key: value.source for key, value in values.items()}
-    warnings = _check_addresses(config, sources, {**dotenv, **environ}, problems)
-    if problems:
-        raise _invalid(problems)
-    return Loaded(config, sources, tuple(warnings), base)
-
-
-def leaves(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key that holds a value and not a section, with its annotation."""
-    for name, field in schema.model_fields.items():
-        key = prefix + (field.alias or name)
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from leaves(annotation, key + ".")
-        else:
-            yield key, annotation
+        value = yaml_value(reading, f"--set {key}", text) if isinstance(text, str) else text
+        reading.put(key, Value(value, Source("flag", f"--set {key}")))
+    config = _validate(schema, reading)
+    secrets = _secrets(reading, {**private, **environ}, base)
+    _check_addresses(reading, secrets)
+    _check_listening(reading, config, secrets)
+    if config is None or reading.problems:
+        raise _invalid(reading.problems)
+    sources = {key: value.source for key, value in reading.values.items()}
+    return Loaded(config, sources, tuple(reading.warnings), base, secrets)
 
 
 def value_at(config: BaseModel, key: str) -> Any:
     """The value of a dotted key."""
     value: Any = config
     for part in key.split("."):
-        names = {field.alias or name: name for name, field in type(value).model_fields.items()}
+        names = {info.alias or name: name for name, info in type(value).model_fields.items()}
         value = getattr(value, names[part])
     return value
 
 
-def read_secret(loaded: Loaded[Any], key: str, environ: Mapping[str, str]) -> str | None:
-    """The secret behind a ``*_file`` key: from that file, else a systemd credential, else the environment.
+def read_secret(loaded: Loaded[Any], key: str, environ: Mapping[str, str]) -> Secret | None:
+    """The secret behind a ``*_file`` key: from that file, else a systemd credential, else the environment or ``.env``.
 
-    None where there is none. Raises ConfigInvalid for a file that others may read, or that cannot be read.
+    Read anew at each call, so that a secret that was replaced is found. None where there is none. Raises ConfigInvalid
+    for a file that others may read or write, or that cannot be read.
     """
     given = value_at(loaded.config, key)
-    variable = CREDENTIALS[key]
     if given:
-        return _read_private(loaded.base / given, key)
-    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / variable.lower()
-    if credential.is_file():
-        return credential.read_text().strip() or None
-    return environ.get(variable) or _read_dotenv(loaded.base / ".env").get(variable) or None
-
-
-def _read_private(path: Path, key: str) -> str:
-    try:
-        mode = path.stat().st_mode
-        secret = path.read_text().strip()
-    except OSError as error:
-        raise ConfigInvalid(f"{key}: {path} cannot be read ({error.strerror})", fix=f"ls -l {path}") from None
-    if mode & stat.S_IROTH:
-        raise ConfigInvalid(f"{key}: {path} can be read by everybody", fix=f"chmod 600 {path}")
-    if not secret:
-        raise ConfigInvalid(f"{key}: {path} is empty", fix=f"put the token into {path}")
-    return secret
-
-
-# ---------------------------------------------------------------------------------------------------- sources
+        return outward.read_private(loaded.path(given), key)
+    (variable,) = (mark.variable for k, mark in marked(dict(leaves(type(loaded.config))), SecretFile) if k == key)
+    credential = outward.credential(variable, environ)
+    if credential is not None:
+        return outward.read_private(credential, f"credential {credential.name}")
+    text = environ.get(variable, "").strip()
+    if not text:
+        found = dotenv_text(loaded.base / ".env")[0].get(variable)
+        text = found.value.strip() if found is not None else ""
+    return Secret(text) if text else None
 
 
 def _config_path(file: Path | None, cwd: Path) -> Path | None:
@@ -263,150 +133,9 @@ def _config_path(file: Path | None, cwd: Path) -> Path | None:
     return default if default.is_file() else None
 
 
-def _from_file(path: Path, known: Mapping[str, Any], problems: list[str]) -> dict[str, _Value]:
-    try:
-        root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
-        what = getattr(error, "problem", None) or getattr(error, "strerror", None) or "is not UTF-8"
-        raise ConfigInvalid(f"{place}: not YAML: {what}", fix=f"mend {path}; callspool config check") from None
-    values: dict[str, _Value] = {}
-    if root is not None:
-        _walk(root, "", path.name, known, values, problems)
-    return values
-
-
-def _walk(
-    node: yaml.Node,
-    prefix: str,
-    name: str,
-    known: Mapping[str, Any],
-    values: dict[str, _Value],
-    problems: list[str],
-) -> None:
-    """Collect the leaves of a mapping node, with their lines."""
-    if not isinstance(node, yaml.MappingNode):
-        problems.append(
-            f"{name}:{node.start_mark.line + 1}: {prefix.rstrip('.') or 'the file'} must be a mapping of keys"
-        )
-        return
-    seen: set[str] = set()
-    for key_node, value_node in node.value:
-        key, line = prefix + str(key_node.value), key_node.start_mark.line + 1
-        if key in seen:
-            problems.append(f"{name}:{line}: {key} is given twice")
-        seen.add(key)
-        is_section = any(k.startswith(key + ".") for k in known)
-        empty = isinstance(value_node, yaml.ScalarNode) and value_node.value == "" and value_node.style is None
-        if is_section and not empty:
-            _walk(value_node, key + ".", name, known, values, problems)
-        elif not is_section:
-            value = None if empty else _construct(value_node)
-            if not empty or key not in known:
-                _put(values, key, value, Source("file", f"{name}:{line}"), known, problems)
-
-
-def _construct(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    finally:
-        loader.dispose()
-
-
-def _read_dotenv(path: Path) -> dict[str, str]:
-    """KEY=VALUE lines, with optional ``export``, quotes and comments. Refused where others may read secrets in it."""
-    if not path.is_file():
-        return {}
-    found: dict[str, str] = {}
-    for line in path.read_text("utf-8").splitlines():
-        match = re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", line)
-        if match is None or line.lstrip().startswith("#"):
-            continue
-        value = match[2]
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        else:
-            value = re.sub(r"\s+#.*$", "", value)
-        found[match[1]] = value
-    secret = next((k for k in found if re.search(r"SECRET|TOKEN|PASSWORD", k) and found[k]), None)
-    if secret and path.stat().st_mode & stat.S_IROTH:
-        raise ConfigInvalid(f"{path} holds {secret} and can be read by everybody", fix=f"chmod 600 {path}")
-    return found
-
-
-def _from_environ(
-    environ: Mapping[str, str],
-    kind: Literal["environment", "dotenv"],
-    known: Mapping[str, Any],
-    old_names: Mapping[str, str],
-    problems: list[str],
-) -> dict[str, _Value]:
-    """Old names first, so that the new ones win; an empty variable is not set."""
-    values: dict[str, _Value] = {}
-    for name, key in old_names.items():
-        if environ.get(name):
-            values[key] = _Value(_plain(known.get(key), environ[name]), Source(kind, name))
-    for name in sorted(environ):
-        rest = name.removeprefix(PREFIX)
-        if name.startswith(PREFIX) and "__" in rest and environ[name] != "":
-            key = rest.lower().replace("__", ".")
-            source = Source(kind, name)
-            try:
-                value = yaml.safe_load(environ[name])
-            except yaml.YAMLError:
-                problems.append(f"{name}: {environ[name]!r} is not YAML")
-                continue
-            _put(values, key, value, source, known, problems)
-    return values
-
-
-def _plain(annotation: Any, text: str) -> Any:
-    """The value of an old variable, which knows no YAML: text where text is wanted, else read as YAML."""
-    wants_text = annotation is str or str in typing.get_args(annotation)
-    return text if wants_text else _yaml_value(text)
-
-
-def _yaml_value(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _put(
-    values: dict[str, _Value],
-    key: str,
-    value: Any,
-    source: Source,
-    known: Mapping[str, Any],
-    problems: list[str],
-) -> None:
-    """Keep a value under a known key; a mapping given for a section is taken apart."""
-    if key in known:
-        values[key] = _Value(value, source)
-    elif isinstance(value, Mapping) and any(k.startswith(key + ".") for k in known):
-        for inner, item in value.items():
-            _put(values, f"{key}.{inner}", item, source, known, problems)
-    else:
-        problems.append(f"{source.where}: unknown key {key}{_did_you_mean(key, known)}")
-
-
-def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:
-    sections = {k.rsplit(".", i)[0] for k in known for i in range(1, k.count(".") + 1)}
-    near = difflib.get_close_matches(key, [*known, *sections], n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else "; callspool config schema lists all keys"
-
-
-# ---------------------------------------------------------------------------------------------------- checks
-
-
-def _validate(schema: type[C], values: Mapping[str, _Value], problems: list[str]) -> C | None:
+def _validate(schema: type[C], reading: Reading) -> C | None:
     tree: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in reading.values.items():
         branch = tree
         *sections, leaf = key.split(".")
         for section in sections:
@@ -416,74 +145,145 @@ def _validate(schema: type[C], values: Mapping[str, _Value], problems: list[str]
         return schema.model_validate(tree)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            key = _key_of(detail["loc"], values)
-            where = values[key].source.where if key in values else "default"
-            shown = "***" if key in SECRET_KEYS else repr(values[key].value if key in values else detail["input"])
-            problems.append(f"{where}: {key} is {shown}; allowed is {_allowed(detail)}")
+            problem = _problem(reading, detail)
+            if problem not in reading.problems:
+                reading.problems.append(problem)
         return None
 
 
-def _key_of(loc: tuple[int | str, ...], values: Mapping[str, _Value]) -> str:
-    parts = [str(part) for part in loc]
+def _problem(reading: Reading, detail: ErrorDetails) -> str:
+    """One complaint of the models, in a person's words."""
+    place = ".".join(str(part) for part in detail["loc"])
+    key = next((k for k in _ancestors(place) if k in reading.values), None)
+    if key is None:  # a rule over a whole section
+        within = (v for k, v in reading.values.items() if k.startswith(f"{place}."))
+        where = next((value.source.where for value in within), DEFAULT.where)
+        return f"{where}: {place}: {_allowed(detail)}"
+    value = reading.values[key]
+    line = next((value.lines[p] for p in _ancestors(place) if p in value.lines), None)
+    where = value.source.where if line is None else f"{value.source.where.rpartition(':')[0]}:{line}"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(detail["loc"][-1]), _inner_keys(reading.known[key].annotation), n=1)
+        return f"{where}: unknown key {place}" + (f"; did you mean {near[0]}?" if near else "")
+    if detail["type"] == "missing":
+        return f"{where}: {place} is missing"
+    return f"{where}: {place} is {_shown(reading, key, detail['input'])}; allowed is {_allowed(detail)}"
+
+
+def _ancestors(place: str) -> Iterator[str]:
+    """The place itself and every place it lies in, nearest first."""
+    parts = place.split(".")
     for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in values:
-            return ".".join(parts[:end])
-    return ".".join(parts)
+        yield ".".join(parts[:end])
 
 
-def _allowed(detail: Any) -> str:
-    message = str(detail["msg"])
+def _inner_keys(annotation: Any) -> list[str]:
+    """The keys of the models inside a value's annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [info.alias or name for name, info in annotation.model_fields.items()]
+    return [key for inner in typing.get_args(annotation) for key in _inner_keys(inner)]
+
+
+def _shown(reading: Reading, key: str, value: Any) -> str:
+    """A bad value as an error may repeat it: not where it may carry a secret."""
+    marks = reading.known[key].metadata
+    if any(isinstance(mark, (Address, SecretFile)) for mark in marks) or "://" in str(value):
+        return "***"
+    return "empty" if value is None else repr(value)
+
+
+_WORDS: Mapping[str, str] = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "too_short": "a list of at least one",
+}
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    message = detail["msg"]
     for opening in ("Value error, ", "Input should be "):
         message = message.removeprefix(opening)
-    return message
+    return _WORDS.get(detail["type"], message)
 
 
-def _check_addresses(
-    config: MachineConfig, sources: Mapping[str, Source], environ: Mapping[str, str], problems: list[str]
-) -> list[str]:
-    """https everywhere but on loopback or where plain http was allowed; userinfo never."""
-    warnings = []
-    known = dict(leaves(type(config)))
-    for key in ADDRESS_KEYS:
-        address = value_at(config, key) if key in known else None
-        if not address:
+def _secrets(reading: Reading, environ: Mapping[str, str], base: Path) -> dict[str, str]:
+    """Where every secret is that is given; a file that everybody may read or write is a problem."""
+    found: dict[str, str] = {}
+    for key, mark in marked(reading.known, SecretFile):
+        given = reading.values.get(key)
+        credential = outward.credential(mark.variable, environ)
+        if given is not None and isinstance(given.value, str) and given.value:
+            path = base / Path(given.value).expanduser()
+            found[key] = str(path)
+            if outward.exposed(path):
+                error = outward.exposure(key, path)
+                reading.problems.append(f"{given.source.where}: {error}; {error.fix}")
+        elif credential is not None:
+            found[key] = f"credential {credential.name}"
+        elif environ.get(mark.variable, "").strip():
+            found[key] = mark.variable
+    return found
+
+
+def _check_addresses(reading: Reading, secrets: Mapping[str, str]) -> None:
+    """https everywhere but on loopback or where plain http was allowed; userinfo never.
+
+    A plain address under a name of an older system is only warned of, unless a secret would travel over it.
+    """
+    for key, mark in marked(reading.known, Address):
+        given = reading.values.get(key)
+        if given is None or not isinstance(given.value, str) or not given.value:
             continue
-        source = sources.get(key, DEFAULT)
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            problems.append(f"{source.where}: {key} must be a whole http(s) address")
-        elif parts.username is not None or parts.password is not None:
-            problems.append(f"{source.where}: {key} carries a user or password; put the token into crm.token_file")
-        elif parts.scheme == "http" and not _loopback(parts.hostname):
-            section = key.rpartition(".")[0]
-            token = bool(_token_given(config, section, environ))
-            if value_at(config, f"{section}.allow_plaintext"):
-                continue
-            if source.where in environ and not source.where.startswith(PREFIX) and not token:
-                warnings.append(f"{source.where}: {key} is plain http: recordings travel unprotected; use https")
-            elif token:
-                problems.append(f"{source.where}: {key} is plain http and a token would travel over it; use https")
-            else:
-                problems.append(f"{source.where}: {key} is plain http; use https, or set {section}.allow_plaintext")
-    return warnings
+        where, section = given.source.where, key.rpartition(".")[0]
+        fault = outward.address_fault(given.value)
+        if fault is not None:
+            reading.problems.append(f"{where}: {key} {fault}")
+        elif outward.is_plain(given.value):
+            allowed, secret = _says_yes(reading, f"{section}.allow_plaintext"), mark.carries in secrets
+            if secret and allowed:
+                reading.warnings.append(f"{where}: {key} is plain http: the token travels unprotected; use https")
+            elif secret:
+                reading.problems.append(f"{where}: {key} is plain http and a token would travel over it; use https")
+            elif given.old and not allowed:
+                reading.warnings.append(f"{where}: {key} is plain http: recordings travel unprotected; use https")
+            elif not allowed:
+                reading.problems.append(
+                    f"{where}: {key} is plain http; use https, or set {section}.allow_plaintext: true"
+                )
 
 
-def _token_given(config: MachineConfig, section: str, environ: Mapping[str, str]) -> bool:
-    if section != "crm":
-        return bool(environ.get("AWS_SECRET_ACCESS_KEY"))
-    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "crm_token"
-    return bool(value_at(config, "crm.token_file") or environ.get("CRM_TOKEN") or credential.exists())
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _says_yes(reading: Reading, key: str) -> bool:
+    given = reading.values.get(key)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        return given is not None and TypeAdapter(bool).validate_python(given.value)
+    except ValidationError:
         return False
+
+
+def _check_listening(reading: Reading, config: MachineConfig | None, secrets: Mapping[str, str]) -> None:
+    """Whoever can reach more than loopback needs a token."""
+    key = "http.listen"
+    if config is None or key not in reading.values or "http.token_file" in secrets:
+        return
+    if not outward.is_loopback(config.http.listen.rpartition(":")[0]):
+        where = reading.values[key].source.where
+        reading.problems.append(
+            f"{where}: {key} is reachable from elsewhere and needs a token: http.token_file, or HTTP_TOKEN"
+        )
 
 
 def _invalid(problems: list[str]) -> ConfigInvalid:
     count = f"{len(problems)} problems in the configuration" if len(problems) > 1 else "the configuration is invalid"
-    return ConfigInvalid("\n  ".join([f"{count}:", *problems]), fix="mend it, then: callspool config check")
+    return ConfigInvalid(
+        "\n  ".join([f"{count}:", *problems]), fix="mend it, then: callspool config check", problems=tuple(problems)
+    )

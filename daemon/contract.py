@@ -6,7 +6,8 @@ then performs the effects, outside any transaction, and commits each receipt. Th
 of their own: dry run is not performing the effects; a decision is tested by calling a function; a crash at any
 instruction leaves either a decision not yet taken or an effect whose fate is looked up before it is tried again.
 
-This file is a leaf: it imports nothing of callspool but the quantities it lends to the rooms' settings.
+This file is a leaf: it imports nothing of callspool but the quantities and marks it lends to the rooms'
+settings.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from datetime import datetime, timedelta
 from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
+from daemon.outward import Address as Address
+from daemon.outward import SecretFile as SecretFile
 from daemon.quantities import bitrate as bitrate
+from daemon.quantities import bitrate_text as bitrate_text
 from daemon.quantities import duration as duration
 from daemon.quantities import duration_text as duration_text
 from daemon.quantities import percent as percent
+from daemon.quantities import percent_text as percent_text
 from daemon.quantities import size as size
+from daemon.quantities import size_text as size_text
 
 if TYPE_CHECKING:
     import typer

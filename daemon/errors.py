@@ -48,9 +48,16 @@ class OperatorError(CallspoolError):
 
 
 class ConfigInvalid(OperatorError):
-    """The configuration cannot be used. The message names source, line, key and the nearest known key."""
+    """The configuration cannot be used. The message names source, line, key and the nearest known key.
+
+    ``problems`` are its single complaints, where there are several.
+    """
 
     exit_code = 78
+
+    def __init__(self, message: str, *, fix: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, fix=fix)
+        self.problems = problems or (message,)
 
 
 class AnotherInstance(OperatorError):

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from daemon.contract import bitrate, duration, percent, size
+from daemon.contract import (
+    Address,
+    SecretFile,
+    bitrate,
+    bitrate_text,
+    duration,
+    duration_text,
+    percent,
+    percent_text,
+    size,
+    size_text,
+)
 
 
 def _not_negative(given: timedelta) -> timedelta:
@@ -23,17 +35,59 @@ def _positive(given: timedelta) -> timedelta:
     return given
 
 
-Offset = Annotated[timedelta, BeforeValidator(duration)]
-Duration = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_not_negative)]
-Timeout = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive)]
-Percent = Annotated[float, BeforeValidator(percent)]
-Bitrate = Annotated[int, BeforeValidator(bitrate)]
-Size = Annotated[int, BeforeValidator(size)]
+def _pattern(given: str) -> str:
+    try:
+        re.compile(given)
+    except re.error as error:
+        raise ValueError(f"a regular expression; this one fails: {error}") from None
+    return given
 
 
-def _word(given: object) -> object:
-    """YAML 1.1 reads the words on and off as booleans."""
-    return {True: "on", False: "off"}.get(given, given) if isinstance(given, bool) else given
+def _region(given: str) -> str:
+    if given and not re.fullmatch("[A-Z]{2}", given):
+        raise ValueError("a country code of two letters such as IN, or nothing")
+    return given
+
+
+def _json_path(given: str) -> str:
+    if not re.fullmatch(r"\$(\.[^.\s]+)+", given):
+        raise ValueError("a path such as $.success or $.data.ok")
+    return given
+
+
+def _cron(given: str) -> str:
+    from apscheduler.triggers.cron import CronTrigger
+
+    try:
+        CronTrigger.from_crontab(given, timezone=UTC)
+    except ValueError as error:
+        raise ValueError(f"five fields as in cron, such as 0 2 * * *; this fails: {error}") from None
+    return given
+
+
+_SPELT_S = WithJsonSchema({"type": ["string", "number"], "examples": ["10s", "1h30m", "7d"]})
+_WRITTEN = PlainSerializer(duration_text, return_type=str, when_used="json")
+Offset = Annotated[timedelta, BeforeValidator(duration), _WRITTEN, _SPELT_S]
+Duration = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_not_negative), _WRITTEN, _SPELT_S]
+Timeout = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive), _WRITTEN, _SPELT_S]
+Percent = Annotated[
+    float,
+    BeforeValidator(percent),
+    PlainSerializer(percent_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["20%"]}),
+]
+Bitrate = Annotated[
+    int,
+    BeforeValidator(bitrate),
+    PlainSerializer(bitrate_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["96k"]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    PlainSerializer(size_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["500MB"]}),
+]
 
 
 OLD_NAMES: Mapping[str, str] = {
@@ -60,14 +114,14 @@ OLD_NAMES: Mapping[str, str] = {
 class Section(BaseModel):
     """A part of the configuration: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NamePattern(Section):
     """A regular expression over a recording's path, with named groups number, epoch, stamp, call, session, side, group
     or room. ``format`` is the stamp's strptime form where it is not ISO."""
 
-    pattern: str
+    pattern: Annotated[str, AfterValidator(_pattern)]
     format: str | None = None
 
 
@@ -80,16 +134,16 @@ class MatchSettings(Section):
     confidence: float = Field(default=0.99, gt=0.5, le=1)
     held: Literal["deliver", "hold"] = "deliver"
     offset: Offset = timedelta(0)
-    region: str = ""
+    region: Annotated[str, AfterValidator(_region)] = ""
     names: tuple[NamePattern, ...] = ()
 
 
 class CrmSettings(Section):
     """Where calls are delivered, and with how much patience."""
 
-    upload_url: str | None = None
-    call_data_url: str | None = None
-    token_file: str | None = None
+    upload_url: Annotated[str | None, Address(carries="crm.token_file")] = None
+    call_data_url: Annotated[str | None, Address(carries="crm.token_file")] = None
+    token_file: Annotated[str | None, SecretFile("CRM_TOKEN")] = None
     campaign_id: str | None = None
     voice_agent_id: str | None = None
     client_id: str | None = None
@@ -101,10 +155,10 @@ class CrmSettings(Section):
         timedelta(minutes=15),
     )
     batch: int = Field(default=10, ge=1, le=256)
-    updates: Annotated[Literal["off", "repost"], BeforeValidator(_word)] = "off"
+    updates: Literal["off", "repost"] = "off"
     in_doubt: Literal["resend", "hold"] = "resend"
-    lookup_url: str | None = None
-    success: str = "$.success"
+    lookup_url: Annotated[str | None, Address(carries="crm.token_file")] = None
+    success: Annotated[str, AfterValidator(_json_path)] = "$.success"
     allow_plaintext: bool = False
 
 
@@ -115,15 +169,18 @@ class LocalStorage(Section):
 
 
 class S3Storage(Section):
-    """The S3-compatible store."""
+    """The S3-compatible store. Of its credentials only a session token travels; the others sign."""
 
     bucket: str | None = None
     region: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: Annotated[str | None, Address(carries="storage.s3.session_token_file")] = None
+    access_key_id_file: Annotated[str | None, SecretFile("AWS_ACCESS_KEY_ID")] = None
+    secret_access_key_file: Annotated[str | None, SecretFile("AWS_SECRET_ACCESS_KEY")] = None
+    session_token_file: Annotated[str | None, SecretFile("AWS_SESSION_TOKEN")] = None
     prefix: str = ""
-    encryption: str = "AES256"
+    encryption: Literal["AES256", "aws:kms", "none"] = "AES256"
     storage_class: str | None = None
-    checksums: Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)] = "auto"
+    checksums: Literal["auto", "on", "off"] = "auto"
     allow_plaintext: bool = False
 
 
@@ -150,7 +207,7 @@ class CompressSettings(Section):
     tiers: tuple[Tier, ...] = (Tier(after=timedelta(days=7), bitrate=96_000),)
     min_saving: Percent = 0.2
     index: str | None = None
-    at: str = "0 2 * * *"
+    at: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
     keep_original: Duration = timedelta(hours=24)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from daemon.app import Config
-from daemon.cli.config import settings, written
-from daemon.config import Loaded, leaves, load, read_secret, value_at
+from daemon.cli.config import AsWritten, checked, settings
+from daemon.config import Loaded, load, read_secret
 from daemon.errors import ConfigInvalid
+from daemon.sources import leaves
 from handlers.settings import OLD_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -88,12 +93,16 @@ def test_every_old_name_sets_its_key(tmp_path: Path) -> None:
         "CRM_UPLOAD_URL": "https://crm.example/u",
         "CRM_CALL_DATA_URL": "https://crm.example/c",
         "S3_ENDPOINT_URL": "https://s3.example",
+        "RECORDINGS_DIR": "in/r",
+        "CONVERSATIONS_DIR": "in/c",
+        "LEADS_DIR": "in/l",
     }
     environ = {name: values.get(name, "12345") for name in OLD_NAMES}
     found = loaded(tmp_path, environ)
+    shown = {row["key"]: row["value"] for row in settings(found)}
     for name, key in OLD_NAMES.items():
         assert found.source(key).where == name
-        assert str(written(value_at(found.config, key))).removesuffix("s").removesuffix(".0") == environ[name]
+        assert str(shown[key]).removesuffix("s").removesuffix(".0") == environ[name]
     assert found.config.crm.campaign_id == "12345", "an id of digits stays text"
 
 
@@ -116,7 +125,7 @@ def test_every_problem_is_named_at_once_with_file_line_key_and_the_nearest_key(t
     (tmp_path / "config.yaml").write_text(text)
     said = complaint(tmp_path, {"CALLSPOOL_MATCH__WIAT": "3s"})
     assert "config.yaml:2: unknown key crm.bacth; did you mean crm.batch?" in said
-    assert "config.yaml:3: crm.attempts is 0; allowed is" in said
+    assert "config.yaml:3: crm.attempts is '0'; allowed is" in said
     assert "config.yaml:5: watch.quiet.audio is '3 parsecs'; allowed is a duration such as" in said
     assert "config.yaml:6: watch.timezone" in said
     assert "CALLSPOOL_MATCH__WIAT: unknown key match.wiat; did you mean match.wait?" in said
@@ -166,6 +175,7 @@ def test_secrets_come_from_file_then_credential_then_environment(tmp_path: Path)
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "crm_token").write_text("from-credential\n")
+    (credentials / "crm_token").chmod(0o400)
     token = tmp_path / "token"
     token.write_text("from-file\n")
     token.chmod(0o600)
@@ -194,6 +204,204 @@ def test_a_dotenv_with_secrets_that_everybody_may_read_is_refused(tmp_path: Path
 
 def test_show_tells_every_setting_with_its_source(tmp_path: Path) -> None:
     rows = {row["key"]: row for row in settings(loaded(tmp_path, {"UPLOAD_BATCH_SIZE": "4"}))}
-    assert set(rows) == {key for key, _ in leaves(Config)}
+    assert list(rows) == [key for key, _ in leaves(Config)]
     assert rows["crm.batch"] == {"key": "crm.batch", "value": 4, "source": "UPLOAD_BATCH_SIZE"}
-    assert rows["match.wait"]["value"] == "15m"
+    written = {key: rows[key]["value"] for key in ("match.wait", "compress.min_saving", "storage.min_free")}
+    assert written == {"match.wait": "15m", "compress.min_saving": "20%", "storage.min_free": "500MB"}
+    assert rows["compress.tiers"]["value"] == [{"after": "7d", "bitrate": "96k"}]
+
+
+def test_show_hides_secrets_and_queries(tmp_path: Path) -> None:
+    environ = {
+        "CRM_TOKEN": "t0ken",
+        "CRM_UPLOAD_URL": "https://crm.example/u?key=abc",
+        "AWS_SECRET_ACCESS_KEY": "s3cret",
+    }
+    found = loaded(tmp_path, environ)
+    rows = {row["key"]: row for row in settings(found)}
+    assert rows["crm.token"] == {"key": "crm.token", "value": "***", "source": "CRM_TOKEN"}
+    assert rows["storage.s3.secret_access_key"]["value"] == "***"
+    assert rows["crm.upload_url"]["value"] == "https://crm.example/u?***"
+    secret = read_secret(found, "crm.token_file", environ)
+    assert (secret, repr(secret), f"Bearer {secret}") == ("t0ken", "'***'", "Bearer t0ken")
+    said = repr(rows) + repr(found)
+    assert "t0ken" not in said
+    assert "s3cret" not in said
+
+
+def test_the_schema_knows_every_key_and_takes_what_the_file_writes() -> None:
+    schema = Config.model_json_schema(schema_generator=AsWritten)
+    for key, _info in leaves(Config):
+        place = schema
+        for part in key.split("."):
+            place = place["properties"][part]
+            if "$ref" in place:
+                place = schema["$defs"][place["$ref"].rpartition("/")[2]]
+    match = schema["$defs"]["MatchSettings"]["properties"]
+    assert match["wait"]["default"] == "15m"
+    assert "string" in match["wait"]["type"]
+    assert schema["$defs"]["CrmSettings"]["properties"]["retry"]["default"] == ["1m", "5m", "15m"]
+    assert schema["properties"]["match"]["default"]["wait"] == "15m"
+
+
+@pytest.mark.parametrize("spelling", ["12345", "00123", "1.10", "1_000", "2025-10-29", "12:30:45", "yes", "0x1F"])
+def test_an_id_stays_as_it_was_written(tmp_path: Path, spelling: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"crm: {{campaign_id: {spelling}}}\n")
+    assert loaded(tmp_path).config.crm.campaign_id == spelling
+    assert loaded(tmp_path, {"CALLSPOOL_CRM__CAMPAIGN_ID": spelling}).config.crm.campaign_id == spelling
+
+
+def test_null_takes_back_what_a_weaker_source_gave(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("crm: {upload_url: 'https://crm.example/u'}\nlog:\n")
+    assert loaded(tmp_path, {"CALLSPOOL_CRM__UPLOAD_URL": "null"}).config.crm.upload_url is None
+    assert "crm.timeout is empty; allowed is a duration" in complaint(tmp_path, {"CALLSPOOL_CRM__TIMEOUT": "null"})
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "tag": ("crm: {batch: !!python/object:x 1}", "config.yaml:1:14: tags are not read"),
+    "anchor": ("crm: {retry: &a [1s, *a]}", "config.yaml:1:14: anchors and aliases are not read"),
+    "control character": ("crm: {batch: \x07}", "config.yaml:1:14: a character that YAML does not allow"),
+    "two documents": ("crm: {}\n---\nlog: {}", "config.yaml:2:1"),
+    "list": ("- crm", "config.yaml:1: the file must be a mapping of keys"),
+    "section as value": ("crm: 5", "config.yaml:1: crm must be a mapping of keys"),
+    "key twice in a list": ("compress:\n  tiers:\n    - {after: 7d, after: 8d, bitrate: 96k}", "after is given twice"),
+    "key in a list": (
+        "compress:\n  tiers:\n    - {aftr: 7d, bitrate: 96k}",
+        "config.yaml:3: unknown key compress.tiers.0.aftr; did you mean after?",
+    ),
+    "bitrate": (
+        "compress:\n  tiers:\n    - after: 7d\n      bitrate: loud",
+        "config.yaml:4: compress.tiers.0.bitrate is",
+    ),
+    "wrong section": ("log: {upload_url: 'https://crm.example'}", "did you mean crm.upload_url?"),
+    "secret": ("crm: {token: abc}", "config.yaml:1: crm.token is a secret and not written here"),
+    "no such day": (
+        "watch: {since: 2025-99-99}",
+        "watch.since is '2025-99-99'; allowed is install, all, or an ISO time",
+    ),
+    "poll": ("watch: {poll: sometimes}", "allowed is auto, always, never"),
+    "poll of no folder": ("watch: {poll: {recrdings: always}}", "for each of recordings, conversations, leads"),
+    "one folder twice": ("watch: {leads: ./conversations/}", "conversations and leads must be folders apart"),
+    "folder in a folder": ("watch: {recordings: .}", "recordings and conversations must be folders apart"),
+    "open door": ("http: {listen: '0.0.0.0:8888'}", "http.listen is reachable from elsewhere and needs a token"),
+    "port": ("http: {listen: '127.0.0.1:99999'}", "allowed is an address such as 127.0.0.1:8888"),
+    "cron": ("compress: {at: '61 2 * * *'}", "compress.at is '61 2 * * *'; allowed is five fields as in cron"),
+    "pattern": ("match: {names: [{pattern: '('}]}", "match.names.0.pattern is '('; allowed is a regular expression"),
+    "confidence": ("match: {confidence: 0.5}", "match.confidence"),
+    "not a number": ("match: {confidence: .nan}", "allowed is a number"),
+    "infinite": ("collect: {target_hours: inf}", "allowed is a finite number"),
+    "overflow": ("crm: {timeout: 99999999999999999999d}", "allowed is a duration shorter"),
+    "no wait": ("crm: {timeout: 0s}", "allowed is a duration above zero"),
+    "no retry": ("crm: {retry: []}", "allowed is a list of at least one"),
+    "success": ("crm: {success: success}", "allowed is a path such as $.success"),
+    "region": ("match: {region: India}", "allowed is a country code"),
+    "port of an address": ("crm: {upload_url: 'https://crm.example:99999'}", "must be a whole address"),
+    "bracket": ("crm: {upload_url: 'https://[crm'}", "must be a whole address"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_is_refused_with_its_place_and_what_is_allowed(tmp_path: Path, case: str) -> None:
+    text, said = BAD[case]
+    (tmp_path / "config.yaml").write_text(text + "\n")
+    assert said in complaint(tmp_path)
+
+
+def test_bad_addresses_are_listed_beside_other_problems(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("crm: {upload_url: 'http://crm.example', batch: 0}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        loaded(tmp_path)
+    assert [problem.split(" ")[1] for problem in caught.value.problems] == ["crm.batch", "crm.upload_url"]
+
+
+def test_a_bad_value_that_may_hold_a_secret_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "crm: {token: hunter2, upload_url: ['https://a:hunter2@x']}\nlog: {level: 'https://a:hunter2@x'}\n"
+    )
+    assert "hunter2" not in complaint(tmp_path, {"CALLSPOOL_CRM__BATCH": "[hunter2"})
+
+
+def test_an_open_door_with_a_token_is_fine(tmp_path: Path) -> None:
+    assert loaded(tmp_path, {"CALLSPOOL_HTTP__LISTEN": "0.0.0.0:80", "HTTP_TOKEN": "t"}).config.http.listen
+
+
+def test_a_variable_with_a_single_underscore_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = loaded(tmp_path, {"CALLSPOOL_CRM_BATCH": "3", "CALLSPOOL_TRACE": "x"}).warnings
+    assert warning == "CALLSPOOL_CRM_BATCH sets nothing; did you mean CALLSPOOL_CRM__BATCH?"
+
+
+def test_the_new_name_counts_where_an_old_one_disagrees_and_says_so(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"UPLOAD_BATCH_SIZE": "3", "CALLSPOOL_CRM__BATCH": "4"})
+    assert found.config.crm.batch == 4
+    assert found.warnings == ("CALLSPOOL_CRM__BATCH counts, UPLOAD_BATCH_SIZE says otherwise",)
+
+
+def test_a_dotenv_names_its_lines_and_says_what_it_did_not_understand(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# old\nCRM_UPLOAD_URL='https://crm.example/u' # why\nwhat is this\nUPLOAD_BATCH_SIZE=x\n"
+    )
+    assert ".env:4: crm.batch is 'x'; allowed is a whole number" in complaint(tmp_path)
+    (tmp_path / ".env").write_text("CRM_UPLOAD_URL='https://crm.example/u' # why\nwhat is this\n")
+    found = loaded(tmp_path)
+    assert (found.config.crm.upload_url, found.source("crm.upload_url").where) == ("https://crm.example/u", ".env:1")
+    assert found.warnings == (".env:2: not read, since it is not KEY=VALUE",)
+
+
+def test_a_time_without_a_zone_is_in_the_watch_s_zone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("watch: {since: 2025-10-29 06:00, timezone: Asia/Kolkata}\n")
+    since = loaded(tmp_path).config.watch.since
+    assert not isinstance(since, str)
+    assert since.utcoffset() == timedelta(hours=5, minutes=30)
+
+
+def test_a_secret_that_everybody_may_read_is_a_problem_from_the_start(tmp_path: Path) -> None:
+    token = tmp_path / "a token"
+    token.write_text("t0ken\n")
+    token.chmod(0o604)
+    said = complaint(tmp_path, {"CALLSPOOL_CRM__TOKEN_FILE": "a token"})
+    assert f"chmod 600 '{token}'" in said
+    assert "t0ken" not in said
+
+
+@pytest.mark.parametrize("content", ["", "two words", "\xff"])
+def test_check_reads_the_secrets_too(tmp_path: Path, content: str) -> None:
+    token = tmp_path / "token"
+    token.write_bytes(content.encode("latin-1"))
+    token.chmod(0o600)
+    environ = {"CALLSPOOL_CRM__TOKEN_FILE": "token"}
+    answer, error = checked(lambda: loaded(tmp_path, environ), environ)
+    assert error is not None
+    assert answer["valid"] is False
+    assert str(token) in answer["problems"][0]
+    token.write_text("t0ken\n")
+    assert checked(lambda: loaded(tmp_path, environ), environ) == ({"valid": True, "warnings": []}, None)
+
+
+def test_a_configuration_that_is_not_text_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"crm: \xff\n")
+    assert "is not UTF-8 at byte 5" in _refusal(tmp_path)
+
+
+def _refusal(folder: Path) -> str:
+    with pytest.raises(ConfigInvalid) as caught:
+        loaded(folder)
+    return str(caught.value)
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+@hypothesis_settings(deadline=None, max_examples=150)
+def test_no_text_anywhere_brings_anything_but_a_configuration_or_its_refusal(
+    tmp_path_factory: pytest.TempPathFactory, file: str, env: str, variable: str
+) -> None:
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "config.yaml").write_text(file, encoding="utf-8", errors="replace")
+    (folder / ".env").write_text(env, encoding="utf-8", errors="replace")
+    for key in (
+        "CALLSPOOL_CRM__RETRY",
+        "CALLSPOOL_WATCH__SINCE",
+        "CALLSPOOL_WATCH__POLL",
+        "CRM_UPLOAD_URL",
+        "CALLSPOOL_X__Y",
+    ):
+        with suppress(ConfigInvalid):
+            loaded(folder, {key: variable})
