@@ -327,6 +327,14 @@ class Daemon:
         self.watch.start()
         watch = self.watch
         self._closers.append(lambda: watch.stop(STOP_GRACE_S))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        from daemon.run.schedule import Schedule
+
+        schedule = Schedule(self.ledger.daily_copy, self._clock, on_event=self._on_event)
+        schedule.start()
+        self._closers.append(schedule.close)
 
     def _act(self, name: str, args: Mapping[str, Any], dry_run: bool) -> Json:
         answer = do(self.ledger, self._house.acts, name, args, dry_run=dry_run)
