@@ -115,8 +115,9 @@ class WriteTx:
     def journal(self, event: Event, *, item_id: int | None = None) -> None:
         """Append one line; it is logged after the commit."""
         call_id = event.fields.get("call_id")
-        if item_id is None and isinstance(event.fields.get("item"), int):
-            item_id = int(event.fields["item"])  # type: ignore[arg-type]
+        if item_id is None:
+            digits = str(event.fields.get("item", "")).lstrip("crl")  # rooms write r13 where the machine writes 13
+            item_id = int(digits) if digits.isdecimal() else None
         self.execute(
             "INSERT INTO journal (host_id, at_us, event, level, call_id, item_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (self.host_id, self.now_us, event.name, event.level, call_id, item_id, dumps(event.fields)),
