@@ -24,6 +24,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from string import ascii_letters
 from typing import Any, TypeVar
 
 from daemon.contract import Clock, Event
@@ -116,7 +117,7 @@ class WriteTx:
         """Append one line; it is logged after the commit."""
         call_id = event.fields.get("call_id")
         if item_id is None:
-            digits = str(event.fields.get("item", "")).lstrip("crl")  # rooms write r13 where the machine writes 13
+            digits = str(event.fields.get("item", "")).lstrip(ascii_letters)  # a room may write r13 for 13
             item_id = int(digits) if digits.isdecimal() else None
         self.execute(
             "INSERT INTO journal (host_id, at_us, event, level, call_id, item_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)",
