@@ -163,7 +163,7 @@ def _call(number: int, script: _Script, began_at: datetime) -> Call:
         began_at=began_at,
         turns=turns,
         samples=len(audio),
-        recording=sound.encode(audio) if script.recorded else b"",
+        recording=sound.encode(audio, effort=3) if script.recorded else b"",
         recording_name=f"number-_{caller[1:]}-{int(began_at.timestamp())}.ogg",
         transcript=_json(document),
         transcript_name=f"transcript_session_{stamp}.json",

@@ -35,8 +35,9 @@ def _append(samples: array[int], frame: Any) -> None:
     samples.frombytes(bytes(frame.planes[0])[: frame.samples * samples.itemsize])
 
 
-def encode(samples: array[int], bit_rate: int = 24_000) -> bytes:
-    """The samples as one mono Ogg/Opus stream, exact to the sample; ``bit_rate`` in bits a second.
+def encode(samples: array[int], *, bit_rate: int = 24_000, effort: int = 10) -> bytes:
+    """The samples as one mono Ogg/Opus stream, exact to the sample; ``bit_rate`` in bits a second, ``effort`` from
+    0 to 10: 3 takes a quarter of the time of 10.
 
     24 kbit/s is more than RFC 7587 section 3.1.1 asks for clear wideband speech (16 to 20). Frames are numbered from 0:
     unnumbered ones come out 6.5 ms longer. The stream's serial number is fixed instead of random, so that equal samples
@@ -46,7 +47,7 @@ def encode(samples: array[int], bit_rate: int = 24_000) -> bytes:
 
     out = io.BytesIO()
     with av.open(out, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
-        stream: Any = container.add_stream("libopus", rate=RATE)
+        stream: Any = container.add_stream("libopus", rate=RATE, options={"compression_level": str(effort)})
         stream.layout = "mono"
         stream.bit_rate = bit_rate
         for begin in range(0, len(samples), _BLOCK):
