@@ -74,9 +74,27 @@ def recover(tx: WriteTx) -> Mapping[str, int]:
         (tx.now_us,),
     )
     tx.execute("UPDATE destination SET probe_us = 0 WHERE probe_us != 0")
+    _look_again(tx)
     if doubtful or interrupted:
         tx.journal(Event("daemon.recovered", {"jobs": interrupted, "effects_in_doubt": doubtful}))
     return {"jobs": interrupted, "effects": doubtful}
+
+
+def _look_again(tx: WriteTx) -> None:
+    """A restart may come with another configuration: what was postponed is decided anew, and destinations that were
+    shut for want of credentials or of an answer are probed at once. Backoffs, and times a destination asked for,
+    stand.
+    """
+    tx.execute(
+        "UPDATE job SET due_us = ? WHERE state = 'waiting' AND waits_for IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)",
+        (tx.now_us,),
+    )
+    tx.execute(
+        "UPDATE job SET due_us = ? WHERE waits_for IN (SELECT name FROM destination WHERE state IN ('open', 'resting'))",
+        (tx.now_us,),
+    )
+    tx.execute("UPDATE destination SET until_us = min(until_us, ?) WHERE state IN ('open', 'resting')", (tx.now_us,))
 
 
 def move_deadlines(tx: WriteTx, jump: timedelta) -> None:
