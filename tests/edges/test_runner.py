@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from daemon.contract import Effect, Job, JobSpec, Outcome, Planned, Postponed, Reader, Rejected, Tx
+from daemon.contract import Effect, Job, JobSpec, Outcome, Planned, Postponed, Reader, Receipt, Rejected, Tx
 from daemon.errors import (
     ContentGone,
     ContentMoved,
@@ -406,9 +407,18 @@ def test_equal_effects_are_performed_once_and_both_jobs_finish(many: Toy) -> Non
 def test_two_jobs_that_doubt_the_same_effect_both_learn_its_fate(many: Toy) -> None:
     many.handler.plans = {"1": puts(put("same")), "2": puts(put("same"))}
     many.performer.script["same"].append(Accepted(Unanswered("reset")))
+    both = threading.Barrier(2)
+    find = many.performer.find
+
+    def find_together(effect: Effect, /) -> Receipt | None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        return find(effect)
+
+    many.performer.find = find_together  # type: ignore[method-assign]
     many.add("1", "2")
     many.start()
-    many.until_state("waiting", "1", "2")
+    many.until(lambda: bool(many.rows("SELECT 1 FROM effect WHERE state = 'in_doubt'")))
     many.pass_time(2 * MINUTE)
     many.until_state("done", "1", "2")
     assert many.world.accepted == ["same"]
