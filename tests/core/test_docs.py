@@ -1,0 +1,86 @@
+"""The documents, held to the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from daemon import errors, log
+from daemon.cli.desk import CommandDesk
+from daemon.cli.main import EPILOG, build
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def verbs(app: typer.Typer, prefix: str = "callspool") -> Iterator[str]:
+    for command in app.registered_commands:
+        name = command.name or (command.callback.__name__ if command.callback else "")
+        yield f"{prefix} {name.replace('_', '-')}"
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from verbs(group.typer_instance, f"{prefix} {group.name}")
+
+
+def emitted() -> Iterator[str]:
+    """The names of events in the code: every string of the form noun.past_participle that an event is made of."""
+    for folder in ("daemon", "handlers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+                    if called in ("Event", "_event", "_shut", "_say") and isinstance(node.args[0].value, str):
+                        yield node.args[0].value
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    found = list(verbs(build(CommandDesk())))
+    assert "callspool match accept" in found
+    missing = [verb for verb in found if f"`{verb}" not in README]
+    assert not missing
+
+
+def test_every_event_is_in_the_readme() -> None:
+    names = set(emitted())
+    assert "crm.accepted" in names
+    missing = sorted(name for name in names if "." in name and f"`{name}`" not in README)
+    assert not missing
+
+
+def test_every_log_field_is_in_the_readme() -> None:
+    missing = [field for field in log.FIELDS if f"`{field}`" not in README]
+    assert not missing
+
+
+def test_every_exit_code_is_in_the_help_and_in_the_readme() -> None:
+    codes = {
+        kind.exit_code
+        for _name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.OperatorError)
+    }
+    for code in {*codes, 0, 3, 20, 21, 130}:
+        assert re.search(rf"\b{code} \w", EPILOG), code
+        assert re.search(rf"^\| {code} \|", README, re.MULTILINE), code
+
+
+def test_the_two_commands_stand_on_top_each_on_one_line_and_need_no_root() -> None:
+    commands = re.findall(r"^\$ (.*)$", README, re.MULTILINE)[:2]
+    demo, tests = commands
+    assert demo.endswith("callspool demo")
+    assert "-m pytest" in tests
+    assert "sudo" not in demo + tests
+    for command in commands:
+        lock = re.search(r"--require-hashes -r (\S+)", command)
+        assert lock is not None
+        assert (ROOT / lock[1]).is_file()
+
+
+def test_nothing_names_a_package_registrys_host_or_this_machines_paths() -> None:
+    for path in [ROOT / "requirements.lock", ROOT / "tests/requirements.lock", ROOT / "README.md", ROOT / "pyproject.toml"]:
+        text = path.read_text()
+        assert not re.search(r"https?://[^ \n]*(pypi|pythonhosted)|file://|/(root|work|tmp)/", text), path
