@@ -91,7 +91,8 @@ def _look_again(tx: WriteTx) -> None:
         (tx.now_us,),
     )
     tx.execute(
-        "UPDATE job SET due_us = ? WHERE waits_for IN (SELECT name FROM destination WHERE state IN ('open', 'resting'))",
+        "UPDATE job SET due_us = ? WHERE waits_for IN "
+        "(SELECT name FROM destination WHERE state IN ('open', 'resting'))",
         (tx.now_us,),
     )
     tx.execute("UPDATE destination SET until_us = min(until_us, ?) WHERE state IN ('open', 'resting')", (tx.now_us,))
