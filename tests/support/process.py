@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from daemon.ledger.connection import open_for_reading
 
 PATIENCE_S = 30.0
 """How long a test waits for a signal before it fails: far above what anything here takes."""
@@ -61,9 +65,30 @@ class Site:
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)
 
-    def daemon(self, *words: str, user: int | None = None, **settings: str) -> DaemonProcess:
-        """Start ``callspool run`` here."""
-        return DaemonProcess([sys.executable, "-m", "daemon", "run", *words], self.folder, {**self.environ, **settings}, user)
+    def daemon(self, *words: str, user: int | None = None, under: Sequence[str] = (), **settings: str) -> DaemonProcess:
+        """Start ``callspool run`` here; ``under`` is a command that runs it, such as ``setpriv …``."""
+        argv = [*under, sys.executable, "-m", "daemon", "run", *words]
+        return DaemonProcess(argv, self.folder, {**self.environ, **settings}, user)
+
+    def rows(self, sql: str, params: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """What a query finds in the ledger, beside a running daemon or without one; nothing where there is none yet."""
+        path = self.folder / "state" / "ledger.db"
+        if not path.exists():
+            return []
+        with closing(open_for_reading(path)) as connection:
+            try:
+                return connection.execute(sql, params).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    return []
+                raise
+
+    def idle(self) -> bool:
+        """True when no job is open and no effect is on its way."""
+        return not self.rows(
+            "SELECT 1 FROM job WHERE state IN ('ready', 'running', 'waiting') UNION ALL "
+            "SELECT 1 FROM effect WHERE state NOT IN ('done', 'superseded')"
+        )
 
 
 class DaemonProcess:
@@ -89,6 +114,11 @@ class DaemonProcess:
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the process is gone."""
+        return self._process.poll() is not None
 
     def wait_for(self, event: str, timeout_s: float = PATIENCE_S, /, **fields: Any) -> dict[str, Any]:
         """The first log line with this event and these fields; fails when it does not come."""
@@ -142,7 +172,9 @@ class DaemonProcess:
     def __enter__(self) -> DaemonProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process.poll() is None:
             self.signal(signal.SIGCONT)
             self.kill()
