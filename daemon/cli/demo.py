@@ -39,7 +39,8 @@ def _demo(desk: CommandDesk, *, keep: bool, forgetful: bool) -> int:
     for name in INTERFERING:
         os.environ.pop(name, None)
         os.environ.pop(name.lower(), None)
-    signal.signal(signal.SIGTERM, _leave)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _leave)
     # Its own short path: the socket for commands lies below it, and may have no more than about a hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="callspool-demo-")).resolve()
     try:
