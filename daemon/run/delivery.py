@@ -221,12 +221,10 @@ class Delivery:
 
     def _confirm(self, job: Job, due: Due, receipt: Receipt, *, last: bool) -> None:
         now = self._clock.now()
-        if receipt.event is not None:
-            event = replace(receipt.event, fields={**self._names.fields(job), **receipt.event.fields})
-            receipt = replace(receipt, event=event)
+        named = _with_subject(receipt, self._names.fields(job))
 
         def confirmed(tx: WriteTx) -> None:
-            effects.confirm(tx, job, due, receipt, self._ledger.lanes)
+            effects.confirm(tx, job, due, named, self._ledger.lanes)
             after, events = retry.succeeded(destinations.current(tx, due.effect.dest), now)
             self._keep(tx, after, events)
             if last:

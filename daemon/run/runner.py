@@ -30,6 +30,7 @@ from daemon.ledger.writer import WriteTx, stops_everything
 from daemon.run.delivery import Delivery
 from daemon.run.jump import Reading, jump_between
 from daemon.run.names import Names
+from daemon.states import EffectState
 
 IDLE_S = 30.0
 """Longest nap of a worker that nothing wakes: bounds how late a clock that was set is noticed."""
@@ -253,9 +254,8 @@ class Runner:
         try:
             if self._stopping.is_set():
                 self._interrupt(job)
-            elif not claimed.doubts or self._delivery.resolve(job):
-                left = self._decide_alone(job)
-                self._delivery.perform(job, left)
+            else:
+                self._go(claimed)
         except ContentError as error:
             moved = error
             self._ledger.write("job.held_back", lambda tx: self._delivery.resettle(tx, job, moved))
@@ -267,6 +267,16 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - a defect costs one parked job, never the lane
             defect = error
             self._ledger.write("job.parked", lambda tx: self._park(tx, job, defect))
+
+    def _go(self, claimed: Claimed) -> None:
+        """What is in doubt comes first, even where the decision itself wants an effect that another job left so."""
+        job, doubts = claimed.job, claimed.doubts
+        while not doubts or self._delivery.resolve(job):
+            left = self._decide_alone(job)
+            doubts = any(due.state is EffectState.IN_DOUBT for due in left)
+            if not doubts:
+                self._delivery.perform(job, left)
+                return
 
     def _decide_alone(self, job: Job) -> tuple[Due, ...]:
         """Plan on a view, then commit. Two decisions that claim the same unique thing: the later one looks again."""

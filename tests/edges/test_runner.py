@@ -425,6 +425,17 @@ def test_two_jobs_that_doubt_the_same_effect_both_learn_its_fate(many: Toy) -> N
     assert many.noted() == {"same": 1}
 
 
+def test_a_job_that_comes_to_want_an_effect_in_doubt_looks_it_up_before_sending_it(many: Toy) -> None:
+    many.handler.plans = {"1": puts(put("same")), "2": puts(put("same"))}
+    many.performer.script["same"].append(Accepted(Unanswered("reset")))
+    many.add("1")
+    many.start()
+    many.until_state("waiting", "1")
+    many.add("2")
+    many.until_state("done", "1", "2")
+    assert many.world.accepted == ["same"]
+
+
 def test_a_changed_effect_supersedes_the_pending_one(one: Toy) -> None:
     one.performer.script["call"].append(NotSent("refused"))
     one.handler.plans["1"] = puts(put("call", content="old"))
