@@ -202,9 +202,12 @@ class Ledger:
         self.write("ledger.copied", lambda tx: tx.journal(Event("ledger.copied", {"size_bytes": size})))
 
     def close(self) -> None:
-        """Commit what is queued, close everything, let another process in."""
-        self.writer.close()
+        """Commit what is queued, close everything, let another process in.
+
+        The writer closes last: the last connection takes the WAL into the file and removes it, which a reader cannot.
+        """
         self.readers.close()
+        self.writer.close()
         self._lock.release()
 
     def _open(self, sources: Sequence[str], busy_timeout_s: float) -> sqlite3.Connection:
