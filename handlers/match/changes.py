@@ -76,6 +76,7 @@ class Changes:
             return
         if held is not None:
             self.freed.append(Unpaired(number))
+            self.then.append(JobSpec(MATCH, f"group:{held.group}"))
         if decision.group is not None:
             owner = records.pairing_of_group(self.read, decision.group)
             if owner is not None:
@@ -88,6 +89,7 @@ class Changes:
             return
         if held is not None:
             self.freed.append(LeadUnpaired(number))
+            self.then.append(JobSpec(MATCH, f"lead:{held.lead_id}"))
         if decision.lead is not None:
             owner = records.pairing_of_lead(self.read, decision.lead)
             if owner is not None:

@@ -12,7 +12,7 @@ saved at 06:49:07) widened to what recorders of the field are known to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from handlers.model import Conversation, Lead, Recording, Side, TimeSource
 
-START_EARLY_S = 10.0
-"""A recorder on the telephone line starts with the call, seconds before the voice agent's session does."""
+START_CLOSE_S = 5.0
+"""A recorder starts with the session: seconds before it on the telephone line, seconds after it as a participant."""
 
-START_LATE_S = 10.0
-"""A recorder that joins the session as a participant starts seconds after it."""
+START_LOOSE_S = 15.0
+"""Recorders that wait for an answer, or start at the first ring, were seen this far off: good only without rivals."""
 
 FIRST_LINE_S = 30.0
 """Where only the first line of a conversation is stamped, the recorder may have run this long before anybody spoke."""
@@ -32,8 +32,11 @@ FIRST_LINE_S = 30.0
 END_EARLY_S = 5.0
 """A recorder stops at hang-up; a session is seen to end up to this much later."""
 
-END_LATE_S = 120.0
-"""A caller may stay on the line after the agent has gone: recorders were seen to finish 1 to 120 s after the save."""
+END_CLOSE_S = 30.0
+"""A caller hangs up within half a minute after the agent's last word."""
+
+END_LOOSE_S = 120.0
+"""Recorders were seen to finish 1 to 120 s after the transcript was saved: good only without rivals."""
 
 SAVE_LAG_S = 60.0
 """A transcript is saved seconds after the last word; used where nothing else says when that was."""
@@ -57,14 +60,14 @@ LEAD_LATE_S = 60.0
 class Strength(IntEnum):
     """How strongly a pair claims to belong together. Higher is decided first."""
 
-    WEAK = 1  # something fits, and nothing else does: good enough only for a pair that stands alone
-    TIME = 2  # start and end both fit
+    WEAK = 1  # start or end fits, or both nearly do: good enough only for a pair that stands alone
+    TIME = 2  # start and end both fit closely
     NUMBER = 3  # the caller's number, and the two overlap
     NUMBER_AND_TIME = 4  # the caller's number (or a stamp of a whole second), and start and end fit
     ID = 5  # an id, or a stamp finer than a second, that both carry
 
 
-Says = Literal["equal", "unequal", "unknown", "fits", "misfits", "refused", "contradicts itself"]
+Says = Literal["equal", "unequal", "unknown", "fits", "nearly fits", "misfits", "refused", "contradicts itself"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Evidence:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What speaks for the pair, in words."""
-        return tuple(str(term) for term in self.terms if term.says in ("equal", "fits"))
+        return tuple(str(term) for term in self.terms if term.says in ("equal", "fits", "nearly fits"))
 
     @property
     def distance_s(self) -> float:
@@ -247,7 +250,7 @@ def weigh_lead(lead: Lead, conversation: Conversation, *, refused: bool = False)
     taken_at = lead.taken_at or lead.stamp
     taken = min(
         (_taken(taken_at, reading) for reading in readings(conversation)),
-        key=lambda term: (term.says != "fits", abs(term.seconds or 0.0)),
+        key=_closeness,
         default=Term("taken", "unknown"),
     )
     doubtful = contradicts(conversation)
@@ -269,7 +272,8 @@ _SECOND = "stamp (whole second)"
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """How two spans of time lie: ``both`` ends fit, they ``overlap`` for the most part, or ``something`` fits."""
+    """How two spans of time lie: ``both`` ends fit, they ``overlap`` for the most part, or ``something`` fits while
+    nothing misfits."""
 
     terms: tuple[Term, ...]
     both: bool
@@ -314,45 +318,55 @@ def _by_time(marked: bool, fit: _Fit) -> Strength | None:
 def _times(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> _Fit:
     start = _start(group, reading, window, offset)
     end = _end(group, reading, window, offset)
-    fits = [term.says for term in (start, end)]
-    alone = "fits" in fits and "misfits" not in fits  # the other one is unknown
+    says = {start.says, end.says}
     return _Fit(
         (start, end),
-        both=fits == ["fits", "fits"],
+        both=says == {"fits"},
         overlaps=_overlap(group, reading, window, offset),
-        something=alone and fits != ["fits", "fits"],
+        something=says not in ({"fits"}, {"unknown"}) and "misfits" not in says,
     )
 
 
 def _start(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> Term:
     if group.start_at is None or not reading.starts:
         return Term("start", "unknown")
-    start_at = group.start_at + offset
     seen = []
     for at, first_line in reading.starts:
-        seconds = _seconds(start_at, at)
-        early = FIRST_LINE_S if first_line else START_EARLY_S
+        seconds = _seconds(group.start_at + offset, at)
         # Whole seconds are floors: the truth lies up to a second later, on either side.
         low, high = seconds - _floor(at), seconds + _floor(group.start_at)
-        fits = high >= -early and low <= START_LATE_S and abs(seconds) <= window.total_seconds()
-        seen.append(Term("start", "fits" if fits else "misfits", seconds))
-    return min(seen, key=lambda term: (term.says != "fits", abs(term.seconds or 0.0)))
+        close = (-FIRST_LINE_S if first_line else -START_CLOSE_S, START_CLOSE_S)
+        loose = (-FIRST_LINE_S if first_line else -START_LOOSE_S, START_LOOSE_S)
+        says = _graded(low, high, close, loose) if abs(seconds) <= window.total_seconds() else "misfits"
+        seen.append(Term("start", says, seconds))
+    return min(seen, key=_closeness)
 
 
 def _end(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> Term:
     if group.end_at is None or reading.last is None:
         return Term("end", "unknown")
-    end_at = group.end_at + offset
-    late = END_LATE_S + (FLUSH_S if group.by_mtime else 0.0)
-    if reading.end is None:
-        early, at = SAVE_LAG_S, reading.last
-    else:
-        early, at = END_EARLY_S, reading.end
-    seconds = _seconds(end_at, at)
+    early, at = (SAVE_LAG_S, reading.last) if reading.end is None else (END_EARLY_S, reading.end)
+    seconds = _seconds(group.end_at + offset, at)
     low, high = seconds - _floor(at), seconds + _floor(group.start_at)
     lag = _seconds(reading.last, at)
-    fits = high >= -early and low <= lag + late and abs(seconds) <= window.total_seconds() + lag
-    return Term("end", "fits" if fits else "misfits", seconds)
+    flush = FLUSH_S if group.by_mtime else 0.0
+    says = _graded(low, high, (-early, lag + END_CLOSE_S), (-early, lag + END_LOOSE_S + flush))
+    return Term("end", says if abs(seconds) <= window.total_seconds() + lag else "misfits", seconds)
+
+
+def _graded(low: float, high: float, close: tuple[float, float], loose: tuple[float, float]) -> Says:
+    """How an offset between ``low`` and ``high`` seconds lies to what is usual, and to what has been seen."""
+    if high >= close[0] and low <= close[1]:
+        return "fits"
+    return "nearly fits" if high >= loose[0] and low <= loose[1] else "misfits"
+
+
+_ORDER: Mapping[Says, int] = {"fits": 0, "nearly fits": 1}
+
+
+def _closeness(term: Term) -> tuple[int, float]:
+    """The best of several terms comes first."""
+    return _ORDER.get(term.says, 2), abs(term.seconds or 0.0)
 
 
 def _overlap(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> bool:

@@ -287,7 +287,7 @@ def calls_near_group(group: Group, settings: MatchSettings) -> Near:
     """Where the conversation of a recording group is to be looked for: wide enough for every pair that fits."""
     start_at = None if group.start_at is None else group.start_at + settings.offset
     end_at = None if group.end_at is None else group.end_at + settings.offset
-    starts = () if start_at is None else (_span(start_at, terms.START_LATE_S, start_at, terms.FIRST_LINE_S),)
+    starts = () if start_at is None else (_span(start_at, terms.START_LOOSE_S, start_at, terms.FIRST_LINE_S),)
     ends = () if end_at is None else (_ends_of(end_at),)
     around = tuple(_window(at, settings.window) for at in (start_at, end_at) if at is not None)
     return Near(
@@ -306,12 +306,12 @@ def groups_near_call(conversation: Conversation, window: timedelta, offset: time
     starts, ends, around = [], [], []
     for reading in terms.readings(conversation):
         for at, first_line in reading.starts:
-            early = terms.FIRST_LINE_S if first_line else terms.START_EARLY_S
-            starts.append(_span(at - offset, early, at - offset, terms.START_LATE_S))
+            early = terms.FIRST_LINE_S if first_line else terms.START_LOOSE_S
+            starts.append(_span(at - offset, early, at - offset, terms.START_LOOSE_S))
             around.append(_window(at - offset, window))
         if reading.last is not None:
             end = reading.end or reading.last
-            late = terms.END_LATE_S + terms.FLUSH_S
+            late = terms.END_LOOSE_S + terms.FLUSH_S
             ends.append(_span(end - offset, terms.SAVE_LAG_S, reading.last - offset, late))
             around.append(_window(end - offset, window))
     return Near(
@@ -363,7 +363,7 @@ def _refs(conversation: Conversation) -> tuple[str, ...]:
 
 
 def _ends_of(end_at: datetime) -> Span:
-    late = terms.END_LATE_S + terms.FLUSH_S + terms.SAVE_LAG_S
+    late = terms.END_LOOSE_S + terms.FLUSH_S + terms.SAVE_LAG_S
     return _span(end_at, late, end_at, terms.SAVE_LAG_S)
 
 

@@ -45,21 +45,32 @@ def test_start_and_end_that_fit_make_a_pair_by_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "length", "fits"),
+    ("start", "length", "strength"),
     [
-        (-10, 70, True),  # a floor: the truth lies up to a second later
-        (-11, 71, False),
-        (10, 50, True),
-        (11, 49, False),
-        (0, 53.75, True),
-        (0, 53.5, False),
-        (0, 179.75, True),
-        (0, 180, False),
+        (-5, 65, Strength.TIME),  # a floor: the truth lies up to a second later
+        (-6, 66, Strength.WEAK),
+        (-15, 75, Strength.WEAK),
+        (-16, 76, None),
+        (5, 55, Strength.TIME),
+        (6, 54, Strength.WEAK),
+        (15, 45, Strength.WEAK),
+        (16, 44, None),
+        (0, 53.75, Strength.TIME),
+        (0, 53.5, None),
+        (0, 89.75, Strength.TIME),
+        (0, 90, Strength.WEAK),
+        (0, 179.75, Strength.WEAK),
+        (0, 180, None),
     ],
 )
-def test_tolerances_end_where_they_say(start: float, length: float, *, fits: bool) -> None:
+def test_tolerances_end_where_they_say(start: float, length: float, strength: Strength | None) -> None:
     found = weigh(recording(2, start, length), call=conversation(1, 0.5, 59.25))
-    assert (found.strength is Strength.TIME) == fits
+    assert found.strength is strength
+
+
+def test_one_clock_that_misfits_outweighs_the_other() -> None:
+    assert weigh(recording(2, 0, 400), call=conversation(1, 0, 60)).rivalry is None
+    assert weigh(recording(2, -100, 160), call=conversation(1, 0, 60)).rivalry is None
 
 
 def test_the_fields_own_sample_is_weak_but_in_the_way() -> None:
@@ -152,7 +163,7 @@ def test_the_offset_moves_the_recordings_clock() -> None:
 
 def test_the_window_bounds_what_may_fit() -> None:
     found = weigh_recording(
-        Group.of((recording(2, -8, 70),)), conversation(1, 0, 60), window=timedelta(seconds=5), offset=timedelta()
+        Group.of((recording(2, -4, 70),)), conversation(1, 0, 60), window=timedelta(seconds=3), offset=timedelta()
     )
     assert found.strength is None
 

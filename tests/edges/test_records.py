@@ -18,12 +18,10 @@ from handlers.records import (
     CallIdFixed,
     ChunkKnown,
     ConversationKnown,
-    LeadKnown,
     LeadPaired,
     Near,
     OldMarker,
     Paired,
-    RecordingKnown,
     Refused,
     SidecarKnown,
     Span,
@@ -43,15 +41,7 @@ def book(tmp_path: Path) -> Iterator[RecordsLedger]:
 
 def put(book: RecordsLedger, *values: Recording | Conversation | Lead, replaces: int | None = None) -> None:
     for value in values:
-        if isinstance(value, Recording):
-            book.item(value.id, "recording", value.name, replaces=replaces)
-            book.write(RecordingKnown(value))
-        elif isinstance(value, Conversation):
-            book.item(value.id, "conversation", value.name, replaces=replaces)
-            book.write(ConversationKnown(value))
-        else:
-            book.item(value.id, "lead", value.name, replaces=replaces)
-            book.write(LeadKnown(value))
+        book.put(value, replaces=replaces)
 
 
 def test_what_intake_learned_comes_back_whole(book: RecordsLedger) -> None:

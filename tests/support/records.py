@@ -12,6 +12,7 @@ from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx, micros
 from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource
+from handlers.records import ConversationKnown, LeadKnown, RecordingKnown
 
 NOON = datetime(2025, 10, 29, 12, 0, tzinfo=UTC)
 
@@ -161,6 +162,20 @@ class RecordsLedger:
             )
 
         self.ledger.write("item.added", run)
+
+    def put(self, value: Recording | Conversation | Lead, *, replaces: int | None = None) -> str:
+        """An item with what intake learned of it; returns the key of the match job it starts."""
+        if isinstance(value, Recording):
+            self.item(value.id, "recording", value.name, replaces=replaces)
+            self.write(RecordingKnown(value))
+            return f"group:{value.group}"
+        if isinstance(value, Conversation):
+            self.item(value.id, "conversation", value.name, replaces=replaces)
+            self.write(ConversationKnown(value))
+            return f"conversation:{value.id}"
+        self.item(value.id, "lead", value.name, replaces=replaces)
+        self.write(LeadKnown(value))
+        return f"lead:{value.id}"
 
     def write(self, *facts: Fact) -> None:
         """Write facts in one transaction."""

@@ -1,0 +1,437 @@
+"""The matcher's jobs on a real ledger: files arrive, the lane decides, and what it put down is looked at."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daemon.contract import Job, JobSpec, Json, Outcome
+from daemon.errors import BadRequest, UnknownSubject
+from daemon.ledger import effects, jobs
+from daemon.ledger.reading import View
+from daemon.ledger.writer import WriteTx
+from handlers import records
+from handlers.match.acts import accept, reject
+from handlers.match.handler import MatchHandler
+from handlers.match.room import room
+from handlers.match.story import explain, failures, held
+from handlers.match.verbs import list_text, show_text
+from handlers.model import Conversation, Lead, Recording, Side
+from handlers.records import CallDelivered, CallIdFixed, Verdict
+from handlers.settings import MatchSettings
+from tests.core.test_match_assign import decide, lead_pairs, pairs, traffic
+from tests.support.records import HandClock, RecordsLedger, at, conversation, lead, recording
+
+LANES = {"match": "match", "call": "call"}
+WAIT_S = MatchSettings().wait.total_seconds()
+
+
+class Lane:
+    """The matcher's lane, driven by hand: every due job is planned inside a write transaction, as the runner does."""
+
+    def __init__(self, folder: Path, match: MatchSettings | None = None) -> None:
+        self.clock = HandClock(at(0))
+        self.settings = match or MatchSettings()
+        self.book = RecordsLedger(folder, LANES, self.clock)
+        self.handler = MatchHandler(self.settings)
+
+    def arrive(self, *values: Recording | Conversation | Lead, replaces: int | None = None) -> None:
+        """Files arrive, one after the other, and the lane runs after each."""
+        for value in values:
+            key = self.book.put(value, replaces=replaces)
+            self.book.ledger.add_jobs([JobSpec("match", key)])
+            self.run()
+
+    def run(self) -> int:
+        """Decide whatever is due; returns how many jobs that were."""
+
+        def decide_one(tx: WriteTx) -> int:
+            found = jobs.claim(tx, "match", 1, 3)
+            for claimed in found:
+                outcome = self.handler.plan(claimed.job, View(tx, tx.now))
+                effects.accept(tx, claimed.job, outcome, LANES, {})
+            return len(found)
+
+        count = 0
+        while self.book.ledger.write("job.decided", decide_one):
+            count += 1
+            assert count < 1000, "the lane never comes to rest"
+        return count
+
+    def plan(self, key: str) -> Outcome:
+        """What the handler would decide for a subject now, without doing it."""
+        with self.book.view() as read:
+            return self.handler.plan(Job(1, "match", key, 1, self.clock.now()), read)
+
+    def pass_(self, seconds: float) -> None:
+        """Let time go by, to this many seconds after noon."""
+        self.clock.moment = at(seconds)
+        self.run()
+
+    def verdict(self, number: int) -> Verdict:
+        with self.book.view() as read:
+            found = records.verdict(read, number)
+        assert found is not None
+        return found
+
+    def pairs(self) -> dict[int, str]:
+        with self.book.view() as read:
+            return {row["conversation_id"]: row["group_key"] for row in read.rows("SELECT * FROM pairing")}
+
+    def lead_pairs(self) -> dict[int, int]:
+        with self.book.view() as read:
+            return {row["conversation_id"]: row["lead_id"] for row in read.rows("SELECT * FROM lead_pairing")}
+
+    def woken(self) -> list[str]:
+        """The calls to be looked at by the room that delivers; they are taken off the list."""
+
+        def take(tx: WriteTx) -> list[str]:
+            found = [c.job for c in jobs.claim(tx, "call", 100, 3)]
+            for job in found:
+                effects.finish(tx, job, LANES)
+            return sorted(job.key for job in found)
+
+        return self.book.ledger.write("calls.taken", take)
+
+    def told(self) -> list[str]:
+        """Names of the journal's lines since the last look."""
+        names = [event.name for event in self.book.events]
+        self.book.events.clear()
+        return names
+
+    def act(self, name: str, call: str, partner: str, why: str = "") -> Json:
+        act = {"accept": accept, "reject": reject}[name]
+        answer = self.book.ledger.act(f"match.{name}", act, {"call": call, "recording": partner, "why": why})
+        self.run()
+        return answer
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    made = Lane(tmp_path)
+    yield made
+    made.book.close()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_isolated_pair_is_ready_at_once_whoever_comes_first(lane: Lane, order: tuple[int, int]) -> None:
+    files: list[Recording | Conversation | Lead] = [conversation(1), recording(2, -2, 63)]
+    lane.arrive(*(files[n] for n in order))
+    assert lane.pairs() == {1: "r2"}
+    assert lane.verdict(1).ready
+    assert lane.woken() == ["1"]
+    assert lane.told() == ["call.matched"]
+
+
+def test_a_conversation_waits_for_its_recording_and_then_goes_alone(lane: Lane) -> None:
+    lane.arrive(conversation(1, -5000, registered=0))
+    found = lane.verdict(1)
+    assert (found.recording, found.ready, found.recording_until) == ("waiting", False, at(WAIT_S))
+    assert lane.woken() == []
+    lane.pass_(WAIT_S - 1)
+    assert not lane.verdict(1).ready
+    lane.pass_(WAIT_S)
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
+    assert lane.woken() == ["1"]
+    assert lane.told() == ["call.alone"]
+
+
+def test_a_recording_that_comes_late_is_matched_and_its_call_woken(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.pass_(WAIT_S)
+    lane.woken()
+    lane.book.write(CallIdFixed(1, "CALL-1", at(WAIT_S)), CallDelivered(1, at(WAIT_S + 1), {}, None))
+    lane.clock.moment = at(WAIT_S + 60)
+    lane.arrive(recording(2, -2, 63))
+    assert lane.pairs() == {1: "r2"}
+    assert lane.woken() == ["1"]
+
+
+def test_the_calls_wait_for_a_lead_ends_first(lane: Lane) -> None:
+    lane.arrive(conversation(1, lead_expected=True), recording(2))
+    assert not lane.verdict(1).ready
+    with lane.book.view() as read:
+        job = read.rows("SELECT * FROM job WHERE key = 'conversation:1'")[0]
+    assert (job["state"], job["due_us"]) == ("waiting", int(at(120).timestamp() * 1e6))
+    lane.told()
+    lane.pass_(120)
+    assert lane.verdict(1).ready
+    assert lane.verdict(1).explanation["lead"]["flags"] == ["lead_missing"]
+    assert lane.told() == ["lead.missed"]
+
+
+def test_a_lead_completes_its_call(lane: Lane) -> None:
+    stamp = at(68.351452)
+    lane.arrive(conversation(1, lead_expected=True, session_id="k"), recording(2))
+    assert lane.woken() == []
+    lane.arrive(lead(3, stamp=stamp, session_id="k"))
+    assert lane.lead_pairs() == {1: 3}
+    assert lane.woken() == ["1"]
+    assert "lead.matched" in lane.told()
+
+
+def test_a_second_candidate_takes_back_what_was_not_sent(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63))
+    assert lane.woken() == ["1"]
+    lane.told()
+    lane.arrive(recording(3, 1, 62))
+    assert lane.pairs() == {}
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("ambiguous", False)
+    assert lane.woken() == ["1"]  # what was planned for it must not be sent
+    assert lane.told() == ["call.ambiguous"]
+    lane.pass_(WAIT_S)
+    assert lane.verdict(1).ready
+    assert lane.woken() == ["1"]
+    assert lane.told().count("recording.unmatched") == 2
+
+
+def test_what_was_sent_stays_whatever_comes(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63))
+    lane.book.write(CallIdFixed(1, "CALL-1", at(0)))
+    lane.arrive(recording(3, 1, 62))
+    assert lane.pairs() == {1: "r2"}
+    assert lane.verdict(1).recording == "matched"
+
+
+def test_held_until_told_where_so_configured(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, MatchSettings(held="hold"))
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    lane.pass_(WAIT_S + 1)
+    assert not lane.verdict(1).ready
+    with lane.book.view() as read:
+        assert read.rows("SELECT state FROM job WHERE key = 'conversation:1'")[0]["state"] == "done"
+        assert [one["subject"] for one in failures(read, lane.settings)] == ["c1", "r2", "r3"]
+    lane.act("accept", "c1", "r3")
+    assert lane.verdict(1).ready
+    lane.book.close()
+
+
+def test_the_other_side_is_waited_for_and_may_come_late(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, group="g", side=Side.AGENT))
+    assert (lane.pairs(), lane.verdict(1).ready) == ({1: "g"}, False)
+    lane.pass_(WAIT_S)
+    assert lane.verdict(1).ready
+    assert lane.woken() == ["1"]
+    lane.book.write(CallIdFixed(1, "CALL-1", at(WAIT_S)))
+    lane.arrive(recording(3, group="g", side=Side.CUSTOMER))
+    assert lane.verdict(1).explanation["recording"]["recordings"] == ["r2", "r3"]
+    assert lane.woken() == ["1"]
+
+
+def test_both_sides_make_it_ready_at_once(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, group="g", side=Side.AGENT), recording(3, group="g", side=Side.CUSTOMER))
+    assert lane.verdict(1).ready
+
+
+def test_a_newer_transcript_takes_over_the_partners_of_the_older(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"), recording(2), lead(3, session_id="k"))
+    assert (lane.pairs(), lane.lead_pairs()) == ({1: "r2"}, {1: 3})
+    lane.arrive(conversation(4, session_id="k", length=61), replaces=1)
+    assert (lane.pairs(), lane.lead_pairs()) == ({4: "r2"}, {4: 3})
+    assert not lane.verdict(1).ready
+    assert lane.verdict(1).explanation == {"replaced_by": "c4"}
+    assert lane.verdict(4).ready
+
+
+def test_a_newer_recording_takes_the_place_of_the_older_even_after_sending(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, 0, 57))
+    lane.book.write(CallIdFixed(1, "CALL-1", at(0)))
+    lane.arrive(recording(3, 0, 63), replaces=2)
+    assert lane.pairs() == {1: "r3"}
+    assert lane.run() == 0
+
+
+def test_what_stays_as_it_was_is_not_written_again(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2))
+    lane.told()
+    for key in ("conversation:1", "group:r2"):
+        outcome = lane.plan(key)
+        assert (outcome.facts, outcome.events, outcome.then) == ((), (), ())
+
+
+def test_an_orphan_is_kept_listed_and_reported_once(lane: Lane) -> None:
+    lane.arrive(recording(2), lead(3, 10))
+    lane.pass_(WAIT_S)
+    assert sorted(lane.told()) == ["lead.unmatched", "recording.unmatched"]
+    with lane.book.view() as read:
+        found = failures(read, lane.settings)
+        counts = records.match_counts(read)
+        story = explain(read, "r2", lane.settings)
+    assert [(one["subject"], one["fix"]) for one in found] == [
+        ("r2", "callspool match accept CALL r2"),
+        ("l3", "callspool match accept CALL l3"),
+    ]
+    assert (counts["recordings_unmatched"], counts["leads_unmatched"]) == (1, 1)
+    assert story is not None
+    assert story["state"] == "without a conversation"
+
+
+# ------------------------------------------------------------------------------------------------- a person
+
+
+def test_a_person_settles_what_evidence_could_not(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    assert lane.act("accept", "c1", "r3", "heard it") == {"call": "c1", "partner": "r3", "accepted": True}
+    assert lane.pairs() == {1: "r3"}
+    assert lane.verdict(1).ready
+    assert lane.woken() == ["1"]
+    with lane.book.view() as read:
+        pairing = records.pairing(read, 1)
+    assert pairing is not None
+    assert (pairing.decided_by, pairing.why) == ("person", "heard it")
+    said = next(event for event in lane.book.events if event.name == "match.accepted")
+    assert (said.fields["who"], said.fields["why"]) == ("person", "heard it")
+    lane.arrive(recording(4, 0, 61))
+    assert lane.pairs() == {1: "r3"}
+
+
+def test_rejecting_a_pair_takes_it_apart_and_judges_again(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2))
+    lane.woken()
+    lane.act("reject", "c1", "r2", "another voice")
+    assert lane.pairs() == {}
+    assert lane.verdict(1).recording == "waiting"
+    assert lane.woken() == ["1"]
+    lane.arrive(recording(3, 1))
+    assert lane.pairs() == {1: "r3"}
+    lane.act("accept", "c1", "r2")
+    assert lane.pairs() == {1: "r2"}
+    with lane.book.view() as read:
+        assert records.refusals(read, 1) == {}
+
+
+def test_rejecting_one_of_two_candidates_decides_for_the_other(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    lane.act("reject", "c1", "r3")
+    assert lane.pairs() == {1: "r2"}
+
+
+def test_accepting_what_evidence_gave_another_call_moves_it(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2), conversation(3, 500))
+    lane.act("accept", "c3", "r2")
+    assert lane.pairs() == {3: "r2"}
+    assert lane.verdict(1).recording == "waiting"
+    with pytest.raises(BadRequest) as refused:
+        lane.act("accept", "c1", "r2")
+    assert refused.value.fix == "callspool match reject c3 r2"
+
+
+def test_a_lead_is_accepted_and_rejected_like_a_recording(lane: Lane) -> None:
+    lane.arrive(conversation(1), conversation(2, 10), lead(3, 500))
+    lane.act("accept", "c1", "l3")
+    assert lane.lead_pairs() == {1: 3}
+    lane.act("reject", "c1", "l3")
+    assert lane.lead_pairs() == {}
+    lane.act("accept", "c2", "lead-3.json")
+    assert lane.lead_pairs() == {2: 3}
+
+
+def test_names_that_mean_nothing_or_too_much_are_refused_without_quoting_them(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"), conversation(2, 5000, session_id="k"), recording(3))
+    with lane.book.view() as read:
+
+        def refusal(**args: object) -> str:
+            with pytest.raises((UnknownSubject, BadRequest)) as refused:
+                accept(args, read)
+            assert refused.value.fix
+            return str(refused.value)
+
+        assert refusal(call="k", recording="r3") == "that may be c1, c2: name one"
+        assert "555" not in refusal(call="number-_15550100-1.ogg", recording="r3")
+        assert "555" not in refusal(call="c1", recording="number-_15550100-1.ogg")
+        assert refusal(call="c1")
+
+
+def test_a_dry_run_changes_nothing(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    args = {"call": "c1", "recording": "r3", "why": ""}
+    answer = lane.book.ledger.act("match.accept", accept, args, dry_run=True)
+    assert answer == {"call": "c1", "partner": "r3", "accepted": True}
+    assert lane.pairs() == {}
+
+
+# ------------------------------------------------------------------------------------------------- telling
+
+
+def test_a_call_explains_itself_by_any_of_its_names(lane: Lane) -> None:
+    lane.arrive(
+        conversation(1, session_id="k", number="+15550100"),
+        recording(2, number="+15550100"),
+        recording(3, 1, number="+15550101"),
+        lead(4, session_id="k"),
+    )
+    lane.book.write(CallIdFixed(1, "CALL-1", at(0)))
+    with lane.book.view() as read:
+        names = ("c1", "k", "CALL-1", "transcript-1.json", "conversations/transcript-1.json", "r2", "l4", "lead-4.json")
+        stories = [explain(read, name, lane.settings) for name in names]
+        assert explain(read, "no such thing", lane.settings) is None
+    for story in stories:
+        assert story is not None
+        assert story == stories[0]
+        assert (story["call_id"], story["state"], story["items"]) == ("c1", "matched", [1, 2, 4])
+    assert "555" not in str(stories[0])
+
+
+def test_what_cannot_be_its_own_is_told_with_what_speaks_against_it(lane: Lane) -> None:
+    lane.arrive(conversation(1, number="+15550100"), recording(3, 1, number="+15550101"))
+    with lane.book.view() as read:
+        story = explain(read, "c1", lane.settings)
+    assert story is not None
+    misses: Any = story["near_but_not_its_own"]
+    assert misses[0]["file"] == "r3"
+    assert "number unequal" in misses[0]["terms"]
+    assert story["waits"] == [{"for": "its recording", "until": "2025-10-29T12:15:00Z"}]
+
+
+def test_the_held_are_listed_by_the_files_they_share(lane: Lane) -> None:
+    lane.arrive(conversation(1), conversation(2, 3), recording(3, 1, 65), conversation(4, 5000))
+    with lane.book.view() as read:
+        crowds = held(read)
+        story = explain(read, "c1", lane.settings)
+    assert [[call["call_id"] for call in crowd["calls"]] for crowd in crowds] == [["c1", "c2"], ["c4"]]
+    text = list_text(crowds)
+    assert "between r3" in text
+    assert "-> callspool match accept c1 r3" in text
+    assert story is not None
+    assert "candidate r3: start fits (+1.0 s), end fits (+6.0 s); fits c2 as well" in show_text(story)
+    assert list_text([]) == "nothing waits, nothing is held"
+
+
+def test_the_room_is_whole(lane: Lane) -> None:
+    made = room(lane.settings)
+    assert made.lanes[0].inline
+    assert set(made.acts) == {"match.accept", "match.reject"}
+    lane.arrive(conversation(1), recording(2))
+    assert made.status is not None
+    with lane.book.view() as read:
+        assert made.status(read)["matched"] == 1
+
+
+# ------------------------------------------------------------------------------------------------- properties
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(traffic(), st.randoms(use_true_random=False))
+def test_files_one_by_one_in_any_order_end_as_if_judged_together(
+    given_: tuple[list[Conversation], list[Recording], list[Lead]], random: object
+) -> None:
+    calls, heard, asked = given_
+    files: list[Recording | Conversation | Lead] = [*calls, *heard, *asked]
+    random.shuffle(files)  # type: ignore[attr-defined]
+    together = decide(calls, heard, asked, now=0)
+    with tempfile.TemporaryDirectory() as folder:
+        lane = Lane(Path(folder))
+        lane.arrive(*files)
+        assert lane.pairs() == pairs(together)
+        assert lane.lead_pairs() == lead_pairs(together)
+        for number, decision in together.items():
+            found = lane.verdict(number)
+            assert (found.recording, found.lead) == (decision.recording.state, decision.lead.state)
+            assert found.ready == (decision.recording.settled and decision.lead.settled)
+        lane.book.close()
