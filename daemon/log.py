@@ -1,22 +1,27 @@
 """The log: JSON Lines on standard output, or a readable form on a terminal; one canonical line for each state change.
 
-Masking has two layers. Whoever makes an event keeps numbers, names, tokens and what was said out of it; the processor
-below masks whatever looks like one anyway, in every string of every line, also in lines of the libraries.
+Masking has two layers. Whoever makes an event keeps numbers, names, tokens and what was said out of it; ``masking``
+masks whatever looks like one anyway, in every string of every line, also in lines of the libraries. Nothing that goes
+wrong with the log itself stops the work: a reader that went away silences it, a full disk costs lines, which are
+counted, and a strange name is escaped.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import re
-import sys
+import os
 import threading
-from collections.abc import Mapping, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
 import structlog
 
-from daemon.contract import Clock, Event
+from daemon.contract import Clock, Event, Fields
+from daemon.errors import CallspoolError, Defect
+from daemon.masking import masked
 
 FIELDS: Mapping[str, str] = {
     "ts": "when, RFC 3339 in UTC with milliseconds",
@@ -42,59 +47,96 @@ FIELDS: Mapping[str, str] = {
     "next_attempt_ts": "when it is tried again by itself",
     "flags": "doubts about a file",
     "suppressed": "lines of the same event and reason left out since the last one",
+    "lost": "lines that could not be written since the last one",
+    "library": "the library that said it",
+    "trace": "where a defect came about: files, lines and functions",
 }
 """Every field of the log, and what it means. Rooms may add fields of their own; those are documented in the README."""
+
+EVENTS: dict[str, str] = {
+    "daemon.started": "the process began its work",
+    "daemon.recovered": "what an earlier run left unfinished was taken up",
+    "daemon.held": "nothing is sent until a person decides",
+    "daemon.stopped": "the process ended its work in order",
+    "daemon.failed": "the process cannot go on",
+    "clock.jumped": "the wall clock was moved",
+    "ledger.begun": "a new ledger was made",
+    "ledger.recovered": "a damaged ledger was set aside and a copy restored",
+    "ledger.held": "the ledger is in hold mode",
+    "ledger.adopted": "hold mode ended: all that lies there counts as delivered",
+    "ledger.redelivered": "hold mode ended: what is not known as delivered is delivered",
+    "ledger.copied": "a checked copy of the ledger was made",
+    "ledger.uncopied": "the daily copy could not be made",
+    "ledger.paused": "the ledger takes no writes; the work waits",
+    "ledger.resumed": "the ledger takes writes again",
+    "root.registered": "a watched folder was seen for the first time",
+    "root.watched": "file events of a folder are heard",
+    "root.polled": "a folder is looked at regularly, without events",
+    "root.degraded": "a folder is not what it was; its files do not count as gone",
+    "root.missed": "a folder is not there",
+    "root.moved": "a folder is another one than before",
+    "folder.unreadable": "a folder below a root cannot be read",
+    "watch.overflowed": "more events came than the system keeps; a scan makes up for it",
+    "watch.limited": "the system allows no more watches",
+    "watch.rebuilt": "the watch was set up anew",
+    "watch.failed": "the watch of a folder failed; it is tried again",
+    "file.settled": "a file is finished and known",
+    "file.duplicated": "a file holds what is known already",
+    "file.overdue": "a file does not settle; a person must look",
+    "file.unreadable": "a file cannot be read",
+    "recording.understood": "a recording was read",
+    "conversation.understood": "a transcript was read",
+    "lead.understood": "a lead was read",
+    "chunk.kept": "a piece of a browser session was kept with its session",
+    "sidecar.kept": "a document beside a recording was kept with it",
+    "marker.skipped": "an old marker says nothing usable",
+    "marker.unreadable": "an old marker cannot be read",
+    "markers.read": "the markers of the system before were read",
+    "call.matched": "a conversation and its recording belong together",
+    "call.unmatched": "what was thought to belong together does not",
+    "call.ambiguous": "evidence cannot separate the candidates",
+    "call.alone": "a conversation goes without a recording",
+    "call.replaced": "a new version of a conversation took the place of another",
+    "call.spoken_for": "the system before had delivered this call",
+    "recording.unmatched": "a recording has no conversation",
+    "lead.matched": "a lead belongs to a call",
+    "lead.held": "a lead waits for a person",
+    "lead.missed": "a promised lead did not come",
+    "lead.unmatched": "a lead has no conversation",
+    "match.accepted": "a person said that they belong together",
+    "match.rejected": "a person said that they do not",
+    "crm.uploaded": "the CRM took a recording",
+    "crm.accepted": "the CRM took a call",
+    "storage.verified": "a stored file was compared with its original",
+    "audio.compressed": "a recording was re-encoded and verified",
+    "job.deferred": "it failed and is tried again by itself",
+    "job.parked": "a person must look",
+    "job.retried": "a person had it tried again",
+    "effect.doubted": "sent, and its fate is unknown",
+    "destination.opened": "too many failures in a row: one probe at a time",
+    "destination.throttled": "the destination asked to be left alone",
+    "destination.denied": "the destination refused our credentials",
+    "destination.recovered": "the destination takes deliveries again",
+    "defect.caught": "a mistake of callspool's own",
+    "library.warned": "a library had something to say",
+}
+"""Every event of the log, and what happened when it is written."""
 
 REPEAT_S = 60.0
 """A warning or error that says the same again is written at most this often."""
 
-_SPACED = re.compile(r"\+\d[\d ().-]{6,}\d|(?<![\w-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![\w-])")
-_STAMP = re.compile(r"(?<!\d)((?:19|20)\d{6})_(\d{6})(?!\d)")
-_RUN = re.compile(r"(?<![0-9A-Fa-f.:T-])([+_]?)(\d{7,15})(?![0-9A-Fa-f:T])")
-_EPOCH_NAME = re.compile(r"(number-)([+_]?\d{5,15})(-)(\d{10})(?=\D|$)")
-_PLACE = re.compile("\0(\\d+)\0")
-_CALL_ID = re.compile(r"CALL-\d{8}-\d{6}-[\d-]+")
-_EMAIL = re.compile(r"(?<![\w*.+-])[\w.+-]+@[\w-]+\.[\w.-]+")
-_BEARER = re.compile(r"(?i)(bearer|token|api[_-]?key|authorization)([ =:]+)\S+")
-_URL_SECRET = re.compile(r"(https?://)[^/@\s]+@(?!\*)|(?<=\S)\?[^\s\"']+")
-_PLAIN_KEYS = frozenset({"ts", "level", "event", "host_id", "run_id", "sha256", "call_id", "next_attempt_ts"})
+_REMEMBERED = 4096
+"""Warnings kept in mind for that."""
 
+_ASCII = json.JSONEncoder(ensure_ascii=True, default=str).encode
+_READABLE = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_NOT_LINES = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""Characters that some readers take for the end of a line."""
 
-def mask_number(number: str) -> str:
-    """``+918655066243`` → ``+91******6243``: the country and the last four digits stay."""
-    digits = re.sub(r"\D", "", number)
-    sign = number[0] if number[:1] in "+_" else ""
-    head = 2 if len(digits) > 8 else 0
-    return sign + digits[:head] + "*" * max(0, len(digits) - head - 4) + digits[-4:]
+_CLEAR = frozenset({"sha256", "call_id", "next_attempt_ts"})
+"""Fields of a fixed form, which holds nothing to mask."""
 
-
-def mask(text: str) -> str:
-    """The text with numbers, addresses and tokens masked. A recording's epoch second stays readable."""
-    text = _CALL_ID.sub("CALL-***", text)
-    text = _URL_SECRET.sub(lambda m: f"{m[1]}***@" if m[1] else "?***", text)
-    text = _EMAIL.sub("***@***", text)
-    text = _BEARER.sub(r"\1\2***", text)
-    kept: list[str] = []
-
-    def keep(clear: str, before: str = "") -> str:
-        kept.append(clear)
-        return f"{before}\0{len(kept) - 1}\0"
-
-    text = _EPOCH_NAME.sub(lambda m: keep(m[4], f"{m[1]}{mask_number(m[2])}{m[3]}"), text.replace("\0", ""))
-    text = _STAMP.sub(lambda m: keep(m[0]), text)
-    text = _RUN.sub(lambda m: mask_number(m[0]), _SPACED.sub(lambda m: mask_number(m[0]), text))
-    return _PLACE.sub(lambda m: kept[int(m[1])], text)
-
-
-def masked(value: Any) -> Any:
-    """``mask`` through lists and mappings."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, Mapping):
-        return {key: inner if key in _PLAIN_KEYS else masked(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [masked(inner) for inner in value]
-    return value
+Render = Callable[[Mapping[str, Any]], str]
 
 
 class _Log:
@@ -103,90 +145,130 @@ class _Log:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.level = logging.INFO
-        self.stream: TextIO = sys.stdout
-        self.render: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+        self.stream: TextIO | None = None
+        self.render: Render = _as_json
         self.clock: Clock | None = None
         self.always: dict[str, str] = {}
         self.said: dict[tuple[str, str, str], tuple[float, int]] = {}
-        self.broken = False
+        self.lost = 0
 
     def write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
-        if getattr(logging, level.upper()) < self.level or self.clock is None or self.broken:
+        if self.stream is None or self.clock is None or _LEVELS[level] < self.level:
             return
-        suppressed = self._suppressed(level, event, fields)
+        suppressed = self._suppressed(level, event, fields, self.clock.monotonic())
         if suppressed is None:
             return
-        line: MutableMapping[str, Any] = {
-            "ts": _stamp(self.clock.now()),
-            "level": level,
-            "event": event,
-            **self.always,
-            **masked(fields),
-        }
+        head = {"ts": _stamp(self.clock.now()), "level": level, "event": event, **self.always}
+        told = {name: value if name in _CLEAR else masked(value) for name, value in fields.items()}
+        line = {**head, **told, **head}
         if suppressed:
             line["suppressed"] = suppressed
-        text = self.render(None, level, line)
+        if self.lost:
+            line["lost"] = self.lost
+        text = self.render(line) + "\n"
         with self.lock:
-            try:
-                self.stream.write(text + "\n")
-                self.stream.flush()
-            except (BrokenPipeError, ValueError):
-                self.broken = True  # nobody reads any more: the work goes on, the journal has it all
+            self._put(text, line)
 
-    def _suppressed(self, level: str, event: str, fields: Mapping[str, Any]) -> int | None:
+    def _put(self, text: str, line: Mapping[str, Any]) -> None:
+        if self.stream is None:
+            return
+        lost, self.lost = self.lost, self.lost + 1
+        try:
+            try:
+                self.stream.write(text)
+            except UnicodeEncodeError:  # a name that is no text, or a terminal that knows little
+                self.stream.write(_ASCII(line) + "\n")
+            self.stream.flush()
+            self.lost -= lost + 1
+        except BrokenPipeError:
+            _silence(self.stream)  # nobody reads any more: the work goes on, the journal has it all
+            self.stream = None
+        except OSError:
+            pass  # a full disk, say: this line is counted as lost, and the next may not be
+        except ValueError:
+            self.stream = None  # closed
+
+    def _suppressed(self, level: str, event: str, fields: Mapping[str, Any], now: float) -> int | None:
         """How many equal lines were left out before this one; None when it is to be left out itself."""
-        if level not in ("warning", "error") or self.clock is None:
+        if level not in ("warning", "error"):
             return 0
         subject = str(fields.get("call_id") or fields.get("subject") or fields.get("path") or fields.get("item") or "")
-        key, now = (event, str(fields.get("reason", "")), subject), self.clock.monotonic()
+        key = (event, str(fields.get("reason", "")), subject)
         with self.lock:
-            last, count = self.said.get(key, (-REPEAT_S, 0))
+            last, count = self.said.get(key, (now - REPEAT_S, 0))
             if now - last < REPEAT_S:
                 self.said[key] = (last, count + 1)
                 return None
-            if len(self.said) > 4096:
+            if len(self.said) >= _REMEMBERED:
+                self.said = {k: v for k, v in self.said.items() if now - v[0] < REPEAT_S}
+            if len(self.said) >= _REMEMBERED:
                 self.said.clear()
             self.said[key] = (now, 0)
             return count
 
 
-_log = _Log()
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def configure(level: str, format: str, *, host_id: str, run_id: str, stream: TextIO, clock: Clock) -> None:  # noqa: A002
-    """Set the log up. ``format``: json, text, or auto (text on a terminal). Lines of libraries come in from warning
-    up.
-    """
+    """Set the log up. ``format``: json, text, or auto (text on a terminal). Libraries are heard from warning up."""
     text = format == "text" or (format == "auto" and stream.isatty())
-    _log.level = getattr(logging, level.upper())
-    _log.stream, _log.clock, _log.broken = stream, clock, False
-    _log.always = {"host_id": host_id, "run_id": run_id}
-    _log.render = _readable(stream) if text else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    with _log.lock:
+        _log.level, _log.stream, _log.clock = _LEVELS[level], stream, clock
+        _log.always = {"host_id": host_id, "run_id": run_id}
+        _log.render = _readable(stream) if text else _as_json
+        _log.said, _log.lost = {}, 0
     root = logging.getLogger()
-    root.handlers = [_Libraries()]
-    root.setLevel(logging.WARNING)
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Libraries)]:
+        root.removeHandler(handler)
+    root.addHandler(_Libraries(logging.WARNING))
     logging.captureWarnings(capture=True)
 
 
 def set_host(host_id: str) -> None:
     """The ledger's own name, once the ledger is open."""
-    _log.always["host_id"] = host_id
+    _log.always = {**_log.always, "host_id": host_id}
 
 
 def emit(event: Event) -> None:
-    """Write one line."""
+    """Write one line. Safe from any thread; raises nothing, whatever became of the stream."""
     _log.write(event.level, event.name, event.fields)
 
 
-def _readable(stream: TextIO) -> Any:
+def failure(error: BaseException, *, trace: bool = False) -> Fields:
+    """What a line may say of an exception: its type, its message where it is one of ours, where it was raised.
+
+    Other people's messages quote what they worked on, so they stay out. ``trace``, for lines at debug level, adds the
+    stack of a defect: files, lines and functions, never values.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    said = f": {error}" if isinstance(error, CallspoolError) and str(error) else ""
+    at = f" at {_place(frames[-1])}" if frames and not said else ""
+    fields: dict[str, Any] = {"reason": f"{type(error).__name__}{said}{at}"}
+    if trace and frames and (isinstance(error, Defect) or not isinstance(error, CallspoolError)):
+        fields["trace"] = [_place(frame) for frame in frames]
+    return fields
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}"
+
+
+def _as_json(line: Mapping[str, Any]) -> str:
+    return _READABLE(line).translate(_NOT_LINES)
+
+
+def _readable(stream: TextIO) -> Render:
     """Time, event and fields on one line, the constant ones left out, in colour on a terminal."""
     console = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=22)
 
-    def render(logger: Any, name: str, line: MutableMapping[str, Any]) -> str:
-        for key in ("host_id", "run_id"):
-            line.pop(key, None)
-        line["timestamp"] = line.pop("ts")[11:23]
-        return str(console(logger, name, {k: v for k, v in line.items() if v not in (None, "", [])}))
+    def render(line: Mapping[str, Any]) -> str:
+        shown = {
+            name: value if not isinstance(value, str) or value.isprintable() else ascii(value)[1:-1]
+            for name, value in line.items()
+            if name not in ("ts", "host_id", "run_id") and value not in (None, "", [])
+        }
+        return str(console(None, str(line["level"]), {"timestamp": line["ts"][11:23], **shown}))
 
     return render
 
@@ -195,9 +277,32 @@ class _Libraries(logging.Handler):
     """Lines of the standard library's logging, in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a library's mistake in a log line must not stop our work
+            said = f"a message that cannot be put together ({type(error).__name__})"
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            said = f"{said} ({failure(record.exc_info[1])['reason']})"
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        _log.write(level, "library.warned", {"reason": record.getMessage(), "library": record.name})
+        _log.write(level, "library.warned", {"reason": said, "library": record.name})
+
+
+def _silence(stream: TextIO) -> None:
+    """Point the stream's descriptor at nothing, so that what its buffer still holds can fail no more."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.dup2(null, stream.fileno())
+    except (OSError, ValueError):
+        pass  # a stream without a descriptor has nothing to silence
+    finally:
+        os.close(null)
 
 
 def _stamp(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_log = _Log()
