@@ -77,7 +77,7 @@ def hash_file(
         digest, read = hashlib.sha256(), 0
         buffer = bytearray(min(CHUNK, expected.size + 1))
         view = memoryview(buffer)
-        while count := os.readv(fd, (buffer,)):
+        while read <= expected.size and (count := os.readv(fd, (buffer,))):
             digest.update(view[:count])
             read += count
             if stopping():

@@ -61,6 +61,9 @@ CROWD = 10_000
 SHOWN_AFTER_S = 1.0
 """Seconds after which a file that never stands still is shown as settling."""
 
+EMPTY_AFTER_S = 0.5
+"""Seconds without content after which a file is shown as empty."""
+
 Key: TypeAlias = tuple[bytes, bytes]
 T = TypeVar("T")
 
@@ -286,8 +289,6 @@ class Settling:
         what = sight(entry, stat, regular=kind is None, old_before_ns=self._place.old_before_ns)
         if what is Sight.IRREGULAR:
             self._saw(key, stat, FileState.IRREGULAR, kind or "")
-        elif what is Sight.EMPTY:
-            self._saw(key, stat, FileState.EMPTY, "no content yet")
         elif what is Sight.OLD:
             self._saw(key, stat, FileState.OLD, "older than the watch")
         elif what is not Sight.NOTHING and not self._still_unreadable(key, entry):
@@ -333,7 +334,7 @@ class Settling:
     def _refresh(self, pending: Pending, now: float) -> bool:
         """Read the file's stat again; False where it is nothing to settle any more."""
         stat, kind = seen(self._root, *pending.key)
-        if kind is not None or stat.size == 0:
+        if kind is not None:
             self._drop(pending)
             if kind == FOLDER:
                 self._forget(pending.key[0], [pending.key[1]])
@@ -345,7 +346,18 @@ class Settling:
             if stat.size != pending.stat.size:
                 pending.again = False
         pending.stat = stat
-        return True
+        if stat.size == 0:
+            self._look_at_empty(pending, now)
+        return stat.size > 0
+
+    def _look_at_empty(self, pending: Pending, now: float) -> None:
+        """Every file is empty for a moment while it is written; one that stays so is shown."""
+        left = pending.changed + EMPTY_AFTER_S - now
+        if left > 0:
+            pending.due = self._later(pending.key, left)
+        else:
+            self._drop(pending)
+            self._saw(pending.key, pending.stat, FileState.EMPTY, "no content yet")
 
     def _observe(self, pending: Pending, now: float) -> Observation:
         """Take the proofs, once the file stands still; raises OSError."""

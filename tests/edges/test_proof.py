@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import mmap
@@ -10,7 +11,7 @@ import struct
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.watch import proof
-from daemon.watch.opening import open_regular
+from daemon.watch.opening import Hashed, hash_file, open_regular, stat_of
 from daemon.watch.settle import Container, Writers
 from tests.support.watching import ogg, ogg_page
 
@@ -309,3 +310,55 @@ def test_a_pipe_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.ogg")
     with pytest.raises(OSError, match="not a regular file"):
         open_regular(os.fsencode(tmp_path), b"", b"pipe.ogg")
+
+
+# ------------------------------------------------------------------------------------------------- hashing
+
+
+def hashed(folder: Path, meanwhile: Callable[[], object]) -> Hashed:
+    """Hash ``a`` in the folder, while something happens to it."""
+    root = os.fsencode(folder)
+
+    def once() -> bool:
+        meanwhile()
+        return False
+
+    return hash_file(root, b"", b"a", stat_of((folder / "a").lstat()), once)
+
+
+def test_a_file_is_hashed_as_it_is(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "a").write_bytes(content)
+    assert hashed(tmp_path, lambda: None).sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("how", ["grows", "shrinks", "is replaced", "is touched"])
+def test_a_file_that_changes_while_it_is_hashed_is_settled_again(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x" * (3 << 20))
+
+    def change() -> None:
+        if how == "grows":
+            with file.open("ab") as out:
+                out.write(b"more")
+        elif how == "shrinks":
+            os.truncate(file, 1 << 20)
+        elif how == "is replaced":
+            (tmp_path / "b").write_bytes(b"y" * (3 << 20))
+            (tmp_path / "b").replace(file)
+            (tmp_path / "b").write_bytes(b"y")
+        else:
+            os.utime(file, (1, 1))
+
+    assert hashed(tmp_path, change).moved
+
+
+def test_a_new_mode_while_it_is_hashed_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    assert not hashed(tmp_path, lambda: (tmp_path / "a").chmod(0o600)).moved
+
+
+def test_hashing_ends_when_the_watch_does(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(InterruptedError):
+        hash_file(os.fsencode(tmp_path), b"", b"a", stat_of((tmp_path / "a").lstat()), lambda: True)

@@ -44,6 +44,16 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def shared_root() -> Iterator[Path]:
+    """A root that other users can reach, which below pytest's own folder they cannot."""
+    with tempfile.TemporaryDirectory() as above:
+        Path(above).chmod(0o755)
+        folder = Path(above) / "recordings"
+        folder.mkdir()
+        yield folder
+
+
 @contextmanager
 def watched(root: Path, options: WatchOptions = QUICK, catalogue: MemoryCatalogue | None = None) -> Iterator[Watched]:
     """A watch whose first scan is over."""
@@ -125,13 +135,6 @@ def child(code: str, root: Path) -> Iterator[Child]:
             assert process.wait(10) == 0
         finally:
             process.kill()
-
-
-def let_others_in(folder: Path) -> None:
-    """Open the way to a folder, which pytest makes for its owner alone."""
-    for path in (folder, *folder.parents):
-        if str(path).startswith(tempfile.gettempdir() + "/"):
-            path.chmod(path.stat().st_mode | 0o055)
 
 
 # ------------------------------------------------------------------------------------------------- finished files
@@ -235,10 +238,10 @@ with watching(Path(sys.argv[1]), replace(QUICK, since="all")) as running:
 
 @linux
 @as_root
-def test_a_stranger_to_the_files_settles_by_the_lower_rows(root: Path) -> None:
+def test_a_stranger_to_the_files_settles_by_the_lower_rows(shared_root: Path) -> None:
+    root = shared_root
     (root / "whole.ogg").write_bytes(ogg())
     (root / "call.mp3").write_bytes(b"ID3" + bytes(100))
-    let_others_in(root)
     told = subprocess.run([sys.executable, "-c", STRANGER, str(root)], capture_output=True, text=True)
     assert set(told.stdout.split("\n")) - {""} == {
         "whole.ogg|complete, unchanged for 2 s",
@@ -270,6 +273,31 @@ def test_every_way_a_file_arrives_is_seen_without_a_scan(tmp_path: Path, root: P
         else:
             (root / "call.ogg").write_bytes(outside.read_bytes())
         running.catalogue.until_taken(b"call.ogg")
+
+
+@linux
+def test_a_file_renamed_out_does_not_hold_up_those_behind_it(tmp_path: Path, root: Path) -> None:
+    with watched(root, SLOW_SCAN) as running:
+        for number in range(5):
+            (root / "a.ogg").write_bytes(ogg(b"a"))
+            running.catalogue.until_taken(b"a.ogg")
+            (root / "a.ogg").rename(tmp_path / "a.ogg")
+            (root / f"{number}.ogg").write_bytes(ogg(b"%d" % number))
+            began = time.monotonic()
+            running.catalogue.until_taken(b"%d.ogg" % number)
+            assert time.monotonic() - began < 0.4
+
+
+@linux
+def test_a_hint_of_a_folder_alone_finds_what_is_in_it(tmp_path: Path, root: Path) -> None:
+    with watched(root, SLOW_SCAN) as running:
+        keeper = running.watch._keepers[0]
+        assert keeper._events is not None
+        keeper._events._handler._hint = lambda _path, _is_folder: None  # watchdog loses everything
+        (root / "tree" / "below").mkdir(parents=True)
+        (root / "tree" / "below" / "a.ogg").write_bytes(ogg())
+        keeper._hint(os.fsencode(root / "tree"), True)
+        running.catalogue.until_taken(b"tree/below/a.ogg")
 
 
 @linux
@@ -434,8 +462,8 @@ with watching(Path(sys.argv[1]), replace(QUICK, since="all")) as running:
 
 @linux
 @as_root
-def test_unreadable_files_are_shown_with_their_errno_and_freeze_nothing_else(root: Path) -> None:
-    let_others_in(root)
+def test_unreadable_files_are_shown_with_their_errno_and_freeze_nothing_else(shared_root: Path) -> None:
+    root = shared_root
     os.chown(root, 65534, 65534)
     (root / "mine.ogg").write_bytes(ogg(b"mine"))
     (root / "shut").mkdir()
@@ -684,6 +712,16 @@ def test_a_file_made_right_after_registration_is_never_old(root: Path) -> None:
         (root / "new.ogg").write_bytes(ogg())
         running.catalogue.until_taken(b"new.ogg")
     assert running.catalogue.states(b"new.ogg") == []
+
+
+def test_registration_allows_for_the_tick_by_which_stamps_lag(root: Path) -> None:
+    class Noon(RealClock):
+        def now(self) -> datetime:
+            return datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    with watching(root, clock=Noon()) as running:
+        registered = running.catalogue.roots[0].registered_ns
+    assert registered == int(Noon().now().timestamp()) * 10**9 - 10_000_000
 
 
 def test_old_files_are_taken_when_told(root: Path) -> None:
