@@ -773,6 +773,22 @@ def test_what_the_ledger_refused_is_told_again(root: Path) -> None:
         catalogue.until_taken(b"a.ogg")
 
 
+def test_what_is_sent_and_not_committed_is_not_sent_again(root: Path) -> None:
+    catalogue = MemoryCatalogue()
+    with watched(root, SLOW_SCAN, catalogue) as running:
+        catalogue.held = []
+        (root / "a.ogg").write_bytes(ogg())
+        deadline = time.monotonic() + 8
+        while not catalogue.held and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for _ in range(3):
+            running.watch.scan_now().result(10)
+        assert not running.watch.drain(0.3)
+        catalogue.release()
+        assert running.watch.drain(5)
+        assert len(catalogue.settled) == 1
+
+
 def test_drain_takes_everything_there_is_without_waiting_for_the_rest(root: Path) -> None:
     for number in range(50):
         (root / f"{number}.json").write_bytes(json.dumps({"n": number}).encode())

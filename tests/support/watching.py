@@ -43,7 +43,10 @@ class MovableClock(RealClock):
 
 @dataclass
 class MemoryCatalogue:
-    """``Catalogue`` over dictionaries: commits at once, or when told to, and keeps a story of all it was told."""
+    """``Catalogue`` over dictionaries, which keeps a story of all it was told.
+
+    Commits at once; while ``refuse`` is true never, while ``held`` is a list at ``release``.
+    """
 
     rows: dict[tuple[int, bytes], dict[bytes, Entry]] = field(default_factory=dict)
     settled: list[Settled] = field(default_factory=list)
@@ -52,6 +55,7 @@ class MemoryCatalogue:
     roots: list[RootRow] = field(default_factory=list)
     root_states: list[tuple[int, RootState, str]] = field(default_factory=list)
     refuse: bool = False
+    held: list[Callable[[], None]] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def register_root(self, role: str, path: bytes, now_ns: int) -> RootRow:
@@ -113,18 +117,26 @@ class MemoryCatalogue:
 
     def _commit(self, write: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()
-        with self.changed:
-            if self.refuse:
-                refused = True
-            else:
-                refused = False
+
+        def commit() -> None:
+            with self.changed:
                 write()
-            self.changed.notify_all()
-        if refused:
-            future.set_exception(OSError("no space left"))
-        else:
+                self.changed.notify_all()
             future.set_result(None)
+
+        if self.refuse:
+            future.set_exception(OSError("no space left"))
+        elif self.held is not None:
+            self.held.append(commit)
+        else:
+            commit()
         return future
+
+    def release(self) -> None:
+        """Commit what was held back, in order."""
+        held, self.held = self.held or [], None
+        for commit in held:
+            commit()
 
     # ------------------------------------------------------------------------------------------ for tests
 
