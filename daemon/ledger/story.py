@@ -122,8 +122,8 @@ def jobs_about(read: Reader, kinds: Iterable[str], items: Iterable[int]) -> list
     found = []
     for item_id in items:
         for kind in wanted:
-            for row in read.rows("SELECT * FROM job WHERE kind = ? AND key = ?", (kind, str(item_id))):
-                found.append({**_job(row), "effects": _effects(read, row["id"])})
+            rows = read.rows("SELECT * FROM job WHERE kind = ? AND key = ?", (kind, str(item_id)))
+            found += [{**_job(row), "effects": _effects(read, row["id"])} for row in rows]
     return found
 
 

@@ -13,8 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from daemon.ledger.connection import open_for_reading
-
-ROOT = Path(__file__).parents[2]
+from tests.support.ledger import ROOT
 
 
 def work(folder: Path, **environ: str) -> int:

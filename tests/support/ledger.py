@@ -45,6 +45,9 @@ from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx
 from daemon.run.runner import Runner
 
+ROOT = Path(__file__).parents[2]
+"""Where the packages lie: what a program started by a test is started in."""
+
 DEADLINE_S = 20.0
 """How long a test waits for what must come."""
 
