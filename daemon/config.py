@@ -9,6 +9,7 @@ nearest known key where one is misspelt. All problems are reported at once.
 from __future__ import annotations
 
 import difflib
+import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Loaded(Generic[C]):
 
     def path(self, given: str | Path) -> Path:
         """A path of the configuration, absolute; ``~`` is the home folder."""
-        return self.base / Path(given).expanduser()
+        return self.base / os.path.expanduser(given)
 
 
 def load(
@@ -223,7 +224,7 @@ def _secrets(reading: Reading, environ: Mapping[str, str], base: Path) -> dict[s
         given = reading.values.get(key)
         credential = outward.credential(mark.variable, environ)
         if given is not None and isinstance(given.value, str) and given.value:
-            path = base / Path(given.value).expanduser()
+            path = base / os.path.expanduser(given.value)
             found[key] = str(path)
             if outward.exposed(path):
                 error = outward.exposure(key, path)

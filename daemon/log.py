@@ -172,19 +172,18 @@ class _Log:
     def _put(self, text: str, line: Mapping[str, Any]) -> None:
         if self.stream is None:
             return
-        lost, self.lost = self.lost, self.lost + 1
         try:
             try:
                 self.stream.write(text)
             except UnicodeEncodeError:  # a name that is no text, or a terminal that knows little
                 self.stream.write(_ASCII(line) + "\n")
             self.stream.flush()
-            self.lost -= lost + 1
+            self.lost = 0
         except BrokenPipeError:
             _silence(self.stream)  # nobody reads any more: the work goes on, the journal has it all
             self.stream = None
         except OSError:
-            pass  # a full disk, say: this line is counted as lost, and the next may not be
+            self.lost += 1  # a full disk, say: the next line may find space, and tells of this one
         except ValueError:
             self.stream = None  # closed
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from daemon import dotenv
 from daemon.app import Config
 from daemon.cli.config import AsWritten, checked, settings
 from daemon.config import Loaded, load, read_secret
@@ -316,7 +317,7 @@ def test_bad_addresses_are_listed_beside_other_problems(tmp_path: Path) -> None:
 
 def test_a_bad_value_that_may_hold_a_secret_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
-        "crm: {token: hunter2, upload_url: ['https://a:hunter2@x']}\nlog: {level: 'https://a:hunter2@x'}\n"
+        "crm: {token: hunter2, token_file: [hunter2], upload_url: ['https://a:hunter2@x']}\nlog: {level: 'https://a:hunter2@x'}\n"
     )
     assert "hunter2" not in complaint(tmp_path, {"CALLSPOOL_CRM__BATCH": "[hunter2"})
 
@@ -345,6 +346,34 @@ def test_a_dotenv_names_its_lines_and_says_what_it_did_not_understand(tmp_path: 
     found = loaded(tmp_path)
     assert (found.config.crm.upload_url, found.source("crm.upload_url").where) == ("https://crm.example/u", ".env:1")
     assert found.warnings == (".env:2: not read, since it is not KEY=VALUE",)
+
+
+def test_a_dotenv_is_read_as_shells_and_other_programs_write_it() -> None:
+    text = (
+        "\ufeffA=1\r\n"
+        "export B = two words # a comment\n"
+        "  # a comment\n\n"
+        "C='a # b'\n"
+        'D="say \\"hi\\"\\n$D" # x\n'
+        "E='two\nlines'\n"
+        "F=#\n"
+        "G=a#b\n"
+        "H=\n"
+        "A=last wins"
+    )
+    found, strange = dotenv.parse(text)
+    assert {name: variable.value for name, variable in found.items()} == {
+        "A": "last wins",
+        "B": "two words",
+        "C": "a # b",
+        "D": 'say "hi"\n$D',
+        "E": "two\nlines",
+        "F": "",
+        "G": "a#b",
+        "H": "",
+    }
+    assert (found["F"].line, strange) == (9, [])
+    assert dotenv.parse("A='open\nB=2\n-C=3")[1] == [1, 3]
 
 
 def test_a_time_without_a_zone_is_in_the_watch_s_zone(tmp_path: Path) -> None:
