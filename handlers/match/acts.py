@@ -9,7 +9,7 @@ from daemon.contract import Act, Acted, Event, Fact, JobSpec, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
 from handlers.match.changes import CALL, MATCH
-from handlers.match.neighbours import fixed_group, fixed_lead
+from handlers.match.fixed import fixed_group, fixed_lead
 from handlers.records import LeadPaired, LeadUnpaired, Paired, Refused, Unpaired, Unrefused
 
 LOOK = "callspool match list"

@@ -190,6 +190,19 @@ def readings(conversation: Conversation) -> tuple[Reading, ...]:
     return tuple(reading for reading in split if reading.starts)
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A conversation's times, read once for all its pairs. ``doubtful``: they contradict one another."""
+
+    readings: tuple[Reading, ...]
+    doubtful: bool
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> Times:
+        """The times of this conversation."""
+        return cls(readings(conversation), contradicts(conversation))
+
+
 def _saved(conversation: Conversation) -> datetime | None:
     """The saved stamp as a sign of the end: one that came long after the end is none."""
     if conversation.saved_at is None or conversation.end_at is None:
@@ -212,12 +225,20 @@ def contradicts(conversation: Conversation) -> bool:
 
 
 def weigh_recording(
-    group: Group, conversation: Conversation, *, window: timedelta, offset: timedelta, refused: bool = False
+    group: Group,
+    conversation: Conversation,
+    *,
+    window: timedelta,
+    offset: timedelta,
+    refused: bool = False,
+    times: Times | None = None,
 ) -> Evidence:
     """What is to be said of a recording group and a conversation.
 
-    ``offset`` is added to the recording's times; offsets beyond ``window`` never fit.
+    ``offset`` is added to the recording's times; offsets beyond ``window`` never fit. ``times`` are the
+    conversation's, where they were read before.
     """
+    told = times or Times.of(conversation)
     ids = _ids(
         group.call_refs,
         group.session_ids,
@@ -228,41 +249,42 @@ def weigh_recording(
     stamp = _stamp(group.stamps, conversation.saved_at)
     number = _number(group.number, conversation.number)
     best = max(
-        (_times(group, reading, window, offset) for reading in readings(conversation)),
+        (_times(group, reading, window, offset) for reading in told.readings),
         key=lambda fit: (fit.both, fit.overlaps, fit.something, -fit.distance_s),
         default=_NO_TIMES,
     )
-    doubtful = contradicts(conversation)
-    terms = (*ids, stamp, number, *best.terms, *((_CONTRADICTS,) if doubtful else ()))
+    terms = (*ids, stamp, number, *best.terms, *((_CONTRADICTS,) if told.doubtful else ()))
     if refused:
         return Evidence((*terms, Term("a person", "refused")), None, None)
     wild = _wild(group.start_at or group.end_at, offset, conversation)
-    strength, rivalry = _strength(ids, stamp, number, best, doubtful=doubtful, wild=wild)
+    strength, rivalry = _strength(ids, stamp, number, best, doubtful=told.doubtful, wild=wild)
     return Evidence(terms, strength, rivalry)
 
 
-def weigh_lead(lead: Lead, conversation: Conversation, *, refused: bool = False) -> Evidence:
-    """What is to be said of a lead and a conversation."""
+def weigh_lead(
+    lead: Lead, conversation: Conversation, *, refused: bool = False, times: Times | None = None
+) -> Evidence:
+    """What is to be said of a lead and a conversation; ``times`` as above."""
+    told = times or Times.of(conversation)
     session_ids = frozenset(() if lead.session_id is None else (lead.session_id,))
     ids = _ids(frozenset(), session_ids, conversation.call_ref, conversation.session_id, conversation.room)
     stamp = _stamp(frozenset(() if lead.stamp is None else (lead.stamp,)), conversation.saved_at)
     number = _number(lead.number, conversation.number)
     taken_at = lead.taken_at or lead.stamp
     taken = min(
-        (_taken(taken_at, reading) for reading in readings(conversation)),
+        (_taken(taken_at, reading) for reading in told.readings),
         key=_closeness,
         default=Term("taken", "unknown"),
     )
-    doubtful = contradicts(conversation)
-    terms = (*ids, stamp, number, taken, *((_CONTRADICTS,) if doubtful else ()))
+    terms = (*ids, stamp, number, taken, *((_CONTRADICTS,) if told.doubtful else ()))
     if refused:
         return Evidence((*terms, Term("a person", "refused")), None, None)
     promised = conversation.lead_expected is not False
     fits = taken.says == "fits" and (promised or number.says == "equal")
-    during = any(_during(taken_at, reading) for reading in readings(conversation))
+    during = any(_during(taken_at, reading) for reading in told.readings)
     fit = _Fit((taken,), both=fits, overlaps=during, something=False)
     wild = _wild(taken_at, timedelta(), conversation)
-    strength, rivalry = _strength(ids, stamp, number, fit, doubtful=doubtful, wild=wild)
+    strength, rivalry = _strength(ids, stamp, number, fit, doubtful=told.doubtful, wild=wild)
     return Evidence(terms, strength, rivalry)
 
 
@@ -414,6 +436,8 @@ def _ids(
 
 
 def _id(name: str, ours: frozenset[str], its_own: str | None, theirs: Iterable[str]) -> Term:
+    if not ours:
+        return Term(name, "unknown")
     if any(value in ours for value in theirs):
         return Term(name, "equal")
     # Only ids of one make can contradict: a recorder's own numbering says nothing about somebody else's.

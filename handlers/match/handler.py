@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from daemon.contract import Event, Job, JobSpec, Outcome, Planned, Reader
 from handlers import records
-from handlers.match.assign import Decision, assign
-from handlers.match.changes import MATCH, Changes, clock, decided_for, next_look
+from handlers.match.assign import Decision, LeadDecision, RecordingDecision, assign
+from handlers.match.changes import MATCH, Changes, clock, decided_for, next_look, partner_of
 from handlers.match.neighbours import Surroundings, surroundings
+from handlers.records import Verdict
 
 if TYPE_CHECKING:
     from handlers.settings import MatchSettings
@@ -94,17 +95,30 @@ class MatchHandler:
         taken: dict[int, Decision] = {}
         until, reason = None, ""
         for number in sorted(found.recording_judged | found.lead_judged):
-            if number != woken and records.verdict(read, number) is None:
+            before = records.verdict(read, number)
+            if before is None and number != woken:
                 continue  # its own job is on its way, and decides both halves
             decision = taken[number] = decisions[number]
-            verdict = changes.decide(
-                number,
-                decision.recording if number in found.recording_judged else None,
-                decision.lead if number in found.lead_judged else None,
-            )
+            recording = decision.recording if number in found.recording_judged else None
+            lead = decision.lead if number in found.lead_judged else None
+            if before is not None and number != woken:
+                recording = None if recording is None or _moot(before, "recording", recording, read.now) else recording
+                lead = None if lead is None or _moot(before, "lead", lead, read.now) else lead
+                if recording is None and lead is None:
+                    continue
+            verdict = changes.decide(number, recording, lead)
             look, why = next_look(verdict, read.now)
             if number == woken:
                 until, reason = look, why
             elif look is not None and verdict in changes.judged:
                 changes.then.append(JobSpec(MATCH, f"conversation:{number}", look))
         return until, reason, taken
+
+
+def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, now: datetime) -> bool:
+    """Whether a half is left as it stands: its wait is over, it had nobody and gets nobody.
+
+    Who else might be its own is then looked at from its own job alone, which sees all of its surroundings.
+    """
+    partner = (before.explanation.get(what) or {}).get("partner")
+    return now >= decision.until and partner is None and partner_of(decision) is None

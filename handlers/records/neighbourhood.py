@@ -7,7 +7,7 @@ are left out: the newer one speaks for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from daemon.contract import Reader
@@ -52,6 +52,11 @@ class Near:
     around: tuple[Span, ...] = ()
     refs: tuple[str, ...] = ()
     stamps: tuple[datetime, ...] = ()
+
+    @property
+    def marked(self) -> Near:
+        """The same without those that only a time leads to."""
+        return replace(self, starts=(), ends=(), lone_ends=())
 
 
 _LONE_CONVERSATION = "coalesce(start_source, 'name') = 'name'"  # as the partial indexes have it

@@ -424,14 +424,16 @@ def test_files_one_by_one_in_any_order_end_as_if_judged_together(
     calls, heard, asked = given_
     files: list[Recording | Conversation | Lead] = [*calls, *heard, *asked]
     random.shuffle(files)  # type: ignore[attr-defined]
-    together = decide(calls, heard, asked, now=0)
     with tempfile.TemporaryDirectory() as folder:
         lane = Lane(Path(folder))
         lane.arrive(*files)
-        assert lane.pairs() == pairs(together)
-        assert lane.lead_pairs() == lead_pairs(together)
-        for number, decision in together.items():
-            found = lane.verdict(number)
-            assert (found.recording, found.lead) == (decision.recording.state, decision.lead.state)
-            assert found.ready == (decision.recording.settled and decision.lead.settled)
+        for now in (0.0, WAIT_S):
+            lane.pass_(now)
+            together = decide(calls, heard, asked, now=now)
+            assert lane.pairs() == pairs(together)
+            assert lane.lead_pairs() == lead_pairs(together)
+            for number, decision in together.items():
+                assert lane.verdict(number).ready == (decision.recording.settled and decision.lead.settled)
+        states = {number: (d.recording.state, d.lead.state) for number, d in together.items()}
+        assert states == {n: (lane.verdict(n).recording, lane.verdict(n).lead) for n in together}
         lane.book.close()
