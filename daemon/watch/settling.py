@@ -220,7 +220,7 @@ class Settling:
             try:
                 self._receive()
                 self._look_at_due()
-                self._tell()
+                self.tell()
             except Exception as error:  # noqa: BLE001 - one file's trouble must not end the others' watch
                 if not self._stopping:
                     self._on_failure(error)
@@ -475,7 +475,7 @@ class Settling:
             waited_s=self._clock.monotonic() - pending.first_seen,
         )
         trace.point("file.hashed")
-        self._tell()
+        self.tell()
         self._on_taken()
         self._remember([(pending.key, Entry(name, *hashed.stat, FileState.KNOWN))], self._catalogue.settle(settled))
         if pending.nudged:
@@ -492,8 +492,8 @@ class Settling:
         self._sightings.append(Sighting(self._place.row.id, *key, stat, state, reason))
         self._sent[key] = (Entry(key[1], *stat, state), next(self._numbers))
 
-    def _tell(self) -> None:
-        """Send the sightings gathered; they stand in the queue before whatever is sent next."""
+    def tell(self) -> None:
+        """Send the sightings gathered, before whatever is sent next. In the thread only: see ``call``."""
         if self._sightings:
             sightings, self._sightings = self._sightings, []
             entries: list[tuple[Key, Entry | None]] = [
@@ -511,7 +511,7 @@ class Settling:
             and self._entry((folder, name)) is not None
         ]
         if missing and self._place.believed():
-            self._tell()
+            self.tell()
             left = self._catalogue.vanish(self._place.row.id, folder, missing)
             self._remember([((folder, name), None) for name in missing], left)
 

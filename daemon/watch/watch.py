@@ -98,13 +98,15 @@ class Watch:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """Take files that were found old, and return how many.
+        """Scan, then take files that were found old, and return how many.
 
         Those given by absolute path (a folder stands for all below it), or all; of these, those whose inode changed
         from ``since`` until before ``until`` (aware). Raises BadRequest for a path below no watched root.
         """
+        wanted_of = list(self._wanted(paths))
+        self._catch_up()
         taken = 0
-        for keeper, wanted in self._wanted(paths):
+        for keeper, wanted in wanted_of:
             batch: list[Key] = []
             for folder, entry in self._old(keeper, wanted):
                 if _within(entry, since, until):
@@ -113,6 +115,16 @@ class Watch:
         return taken
 
     # ------------------------------------------------------------------------------------------------- within
+
+    def _catch_up(self) -> None:
+        """Let the ledger know all that lies there now."""
+        scan = self.scan_now()
+        while not scan.done():
+            if self._ended.wait(LOOK_S):
+                return
+        for keeper in self._keepers:
+            keeper.settling.call(keeper.settling.tell).result()
+        self._catalogue.saw([]).result()  # committed after all that was sent before
 
     def _undecided(self) -> int:
         answers = [keeper.settling.call(keeper.settling.undecided) for keeper in self._keepers]

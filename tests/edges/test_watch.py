@@ -741,6 +741,16 @@ def test_old_files_are_taken_when_told(root: Path) -> None:
         assert running.catalogue.names() == {b"a.ogg", b"day/b.ogg", b"day/c.ogg"}
 
 
+def test_old_files_can_be_taken_before_any_scan_has_ended(root: Path) -> None:
+    for number in range(20):
+        (root / f"{number}.ogg").write_bytes(ogg(b"%d" % number))
+    time.sleep(0.03)
+    with watching(root) as running:
+        assert running.watch.take() == 20
+        assert running.watch.drain(5)
+        assert len(running.catalogue.settled) == 20
+
+
 @pytest.mark.parametrize("since", ["all", datetime(2020, 1, 1, tzinfo=UTC)])
 def test_since_says_what_of_the_first_sight_is_taken(root: Path, since: object) -> None:
     (root / "old.ogg").write_bytes(ogg())
