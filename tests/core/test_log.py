@@ -202,10 +202,11 @@ def test_a_full_disk_costs_lines_and_counts_them() -> None:
     os.dup2(writer, disk)  # space again
     os.close(writer)
     log.emit(Event("file.settled", {"path": "c"}))
+    log.emit(Event("file.settled", {"path": "d"}))
     stream.close()
     with os.fdopen(reader, "rb") as stream_end:
-        last = json.loads(stream_end.read().splitlines()[-1])
-    assert (last["path"], last["lost"]) == ("c", 2)
+        told = [json.loads(line) for line in stream_end.read().splitlines()[-2:]]
+    assert [(line["path"], line.get("lost")) for line in told] == [("c", 2), ("d", None)]
 
 
 def test_a_closed_stream_does_not_stop_the_work() -> None:
