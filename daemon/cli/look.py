@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
@@ -13,6 +14,7 @@ from daemon.cli.desk import CommandDesk
 from daemon.contract import Fields, Finding, Reader
 from daemon.errors import UnknownSubject
 from daemon.ledger import story
+from daemon.ledger.files import printable
 from daemon.ledger.lock import holder
 
 
@@ -103,20 +105,21 @@ def status_text(found: Mapping[str, Any]) -> str:
 def explain_of(desk: CommandDesk, read: Reader, subject: str) -> dict[str, Any]:
     """Everything known of a call or a file. Raises UnknownSubject."""
     rooms: dict[str, Fields] = {}
+    shown = printable(os.fsencode(subject))  # as rooms know names: an argument may hold bytes that are no UTF-8
     for room in desk.house.rooms:
-        part = None if room.explain is None else room.explain(read, subject)
+        part = None if room.explain is None else room.explain(read, shown)
         if part is not None:
             rooms[room.name] = part
     files = story.files_named(read, subject)
     items = _items(rooms.values(), files)
     if not rooms and not files:
         raise UnknownSubject(
-            f"nothing here is called {subject!r}",
+            f"nothing here is called {shown!r}",
             fix="callspool explain takes c12, r13, l14, a callId, a path or a name",
         )
     call_id = next((str(part["call_id"]) for part in rooms.values() if part.get("call_id")), None)
     return {
-        "subject": subject,
+        "subject": shown,
         "call_id": call_id,
         "files": files or story.files_of(read, items),
         **rooms,

@@ -179,7 +179,7 @@ def _candidates(read: Reader, reference: str) -> list[tuple[int, bytes, bytes]]:
         rows = read.rows(
             "SELECT DISTINCT folder.root_id, folder.path AS folder, file.name FROM item "
             "JOIN file ON file.item_id = item.id JOIN folder ON folder.id = file.folder_id WHERE item.name = ?",
-            (reference,),
+            (printable(given),),
         )
         found += [(row["root_id"], row["folder"], row["name"]) for row in rows]
     return list(dict.fromkeys(found))
