@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Act, Acted, Event, Fact, JobSpec, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
 from handlers.match.changes import CALL, MATCH
 from handlers.match.fixed import fixed_group, fixed_lead
+from handlers.match.neighbours import surroundings
 from handlers.records import LeadPaired, LeadUnpaired, Paired, Refused, Unpaired, Unrefused
+
+if TYPE_CHECKING:
+    from handlers.settings import MatchSettings
 
 LOOK = "callspool match list"
 
 
-def acts() -> Mapping[str, Act]:
-    """The acts by name; each takes ``call``, ``recording`` (or a lead) and ``why``."""
-    return {"match.accept": accept, "match.reject": reject}
+def acts(settings: MatchSettings) -> Mapping[str, Act]:
+    """The acts by name; each takes ``call``, ``recording`` (or a lead) and ``why``.
+
+    What a person settles may settle more: every call that shares a candidate with it is looked at again.
+    """
+
+    def waking(act: Act) -> Act:
+        def run(args: Mapping[str, Any], read: Reader) -> Acted:
+            acted = act(args, read)
+            number, _ = _subjects(args, read)
+            near = surroundings(read, settings, conversation=number).near
+            pairs = (*near.recording_pairs.items(), *near.lead_pairs.items())
+            others = {theirs for (_, theirs), evidence in pairs if evidence.rivalry is not None} - {number}
+            wake = tuple(JobSpec(MATCH, f"conversation:{other}") for other in sorted(others))
+            return replace(acted, then=tuple(dict.fromkeys((*acted.then, *wake))))
+
+        return run
+
+    return {"match.accept": waking(accept), "match.reject": waking(reject)}
 
 
 def accept(args: Mapping[str, Any], read: Reader) -> Acted:

@@ -25,7 +25,7 @@ def room(settings: MatchSettings) -> Room:
         handlers=(MatchHandler(settings),),
         lanes=(Lane("match", (MATCH,), workers=1, inline=True),),
         subjects={MATCH: Subject("subject", "")},
-        acts=acts(),
+        acts=acts(settings),
         status=records.match_counts,
         explain=partial(explain, settings=settings),
         failures=partial(failures, settings=settings),

@@ -128,6 +128,13 @@ def test_a_pair_by_time_stays_in_the_way_of_a_weak_one() -> None:
     assert pairs(decide(calls, heard)) == {1: "r3"}  # r4 might be c1's as well
 
 
+def test_a_transcript_that_contradicts_itself_wins_only_alone_but_is_in_the_way() -> None:
+    doubtful = conversation(2, 20_000, 60, session=1, saved=63)  # its session id fits, its fields are hours off
+    assert pairs(decide([doubtful], [recording(3, 0, 60)])) == {2: "r3"}
+    assert pairs(decide([doubtful], [recording(3, 0, 60), recording(4, 1, 60)])) == {}
+    assert pairs(decide([conversation(1), doubtful], [recording(3, 0, 60)])) == {}
+
+
 def test_below_the_required_confidence_nothing_is_matched() -> None:
     strict = MatchSettings(confidence=0.995)
     assert pairs(decide([conversation(1)], [recording(2)], settings=strict)) == {}

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from daemon.contract import Job, JobSpec, Json, Outcome
+from daemon.contract import Fields, Job, JobSpec, Json, Outcome, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from daemon.ledger import effects, jobs
 from daemon.ledger.reading import View
 from daemon.ledger.writer import WriteTx
 from handlers import records
-from handlers.match.acts import accept, reject
+from handlers.match.acts import accept
 from handlers.match.handler import MatchHandler
 from handlers.match.room import room
 from handlers.match.story import explain, failures, held
@@ -106,7 +108,7 @@ class Lane:
         return names
 
     def act(self, name: str, call: str, partner: str, why: str = "") -> Json:
-        act = {"accept": accept, "reject": reject}[name]
+        act = room(self.settings).acts[f"match.{name}"]
         answer = self.book.ledger.act(f"match.{name}", act, {"call": call, "recording": partner, "why": why})
         self.run()
         return answer
@@ -312,6 +314,13 @@ def test_rejecting_one_of_two_candidates_decides_for_the_other(lane: Lane) -> No
     assert lane.pairs() == {1: "r2"}
 
 
+def test_settling_one_call_settles_its_neighbour(lane: Lane) -> None:
+    lane.arrive(conversation(1), conversation(2, 3), recording(3, 1), recording(4, 2))
+    assert lane.pairs() == {}
+    lane.act("accept", "c1", "r3")
+    assert lane.pairs() == {1: "r3", 2: "r4"}
+
+
 def test_accepting_what_evidence_gave_another_call_moves_it(lane: Lane) -> None:
     lane.arrive(conversation(1), recording(2), conversation(3, 500))
     lane.act("accept", "c3", "r2")
@@ -437,3 +446,50 @@ def test_files_one_by_one_in_any_order_end_as_if_judged_together(
         states = {number: (d.recording.state, d.lead.state) for number, d in together.items()}
         assert states == {n: (lane.verdict(n).recording, lane.verdict(n).lead) for n in together}
         lane.book.close()
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+class BookDesk:
+    """A desk on the lane's own ledger: keeps what was shown."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self.value: Any = None
+        self.text = ""
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        with self._lane.book.view() as view:
+            yield view
+
+    def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
+        return self._lane.book.ledger.act(name, room(self._lane.settings).acts[name], args, dry_run=dry_run)
+
+    def show(self, value: Json, text: str) -> None:
+        self.value, self.text = value, text
+
+
+def test_the_verbs_list_show_accept_and_reject(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    desk = BookDesk(lane)
+    made = room(lane.settings).verbs
+    assert made is not None
+    group = made(desk)["match"]
+
+    def say(*words: str) -> str:
+        done = CliRunner().invoke(group, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return desk.text
+
+    assert "between r2, r3" in say("list")
+    assert "ambiguous" in say("show", "c1")
+    assert say("accept", "c1", "r3", "--dry-run") == "c1 would be paired with r3"
+    assert lane.pairs() == {}
+    assert say("accept", "c1", "r3", "--why", "heard it") == "c1 is paired with r3"
+    assert lane.pairs() == {1: "r3"}
+    assert say("reject", "c1", "r3") == "c1 is never paired with r3"
+    assert lane.pairs() == {}
+    with pytest.raises(UnknownSubject):
+        say("show", "c9")
