@@ -280,10 +280,12 @@ class _Libraries(logging.Handler):
             said = record.getMessage()
         except Exception as error:  # noqa: BLE001 - a library's mistake in a log line must not stop our work
             said = f"a message that cannot be put together ({type(error).__name__})"
+        fields: dict[str, Any] = {"library": record.name}
         if record.exc_info is not None and record.exc_info[1] is not None:
-            said = f"{said} ({failure(record.exc_info[1])['reason']})"
+            fields.update(failure(record.exc_info[1], trace=_log.level <= logging.DEBUG))
+            said = f"{said} ({fields['reason']})"
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        _log.write(level, "library.warned", {"reason": said, "library": record.name})
+        _log.write(level, "library.warned", {**fields, "reason": said})
 
 
 def _silence(stream: TextIO) -> None:

@@ -272,6 +272,19 @@ def test_libraries_are_heard_from_warning_up_in_the_same_form_and_masked() -> No
     assert "TypeError" in said[1]["reason"]
     assert said[2]["reason"].startswith("it failed (ValueError at test_log.py:")
     assert "hello" not in stream.getvalue()
+    assert "trace" not in said[2]
+
+
+def test_at_debug_level_a_library_s_error_says_where_it_came_about() -> None:
+    stream = io.StringIO()
+    log.configure("debug", "json", host_id="h", run_id="r", stream=stream, clock=StillClock())
+    try:
+        raise ValueError("hello")
+    except ValueError:
+        logging.getLogger("some.library").exception("it failed")
+    (place,) = json.loads(stream.getvalue())["trace"]
+    assert place.endswith("test_at_debug_level_a_library_s_error_says_where_it_came_about")
+    assert "hello" not in stream.getvalue()
 
 
 def test_configuring_again_leaves_one_handler_and_other_people_s_alone() -> None:
