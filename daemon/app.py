@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import handlers
 from daemon import trace
+from daemon.catalogue import printable
 from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
 from daemon.errors import BadRequest, CallspoolError, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.ledger import hold, jobs
-from daemon.ledger.files import printable
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.ledger.writer import micros
@@ -81,7 +81,7 @@ class House:
 
     def path(self, given: str | Path) -> Path:
         """A path of the configuration, absolute."""
-        return self.loaded.base / given
+        return self.loaded.path(given)
 
     @cached_property
     def paths(self) -> StatePaths:
