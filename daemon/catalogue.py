@@ -17,6 +17,12 @@ from typing import NamedTuple, Protocol
 from daemon.states import FileState
 
 
+def printable(name: bytes) -> str:
+    """A name as people may see it: UTF-8 where it is, every other byte and every control character escaped."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class RootState(StrEnum):
     """Health of a watched root. Only ``watching`` and ``polling`` let absence mean disappearance."""
 
@@ -111,20 +117,12 @@ class Catalogue(Protocol):
         """Every folder that has current files, in byte order, streamed."""
         ...
 
-    def unsettled(self, root_id: int) -> Iterator[tuple[bytes, Entry]]:
-        """Every (folder, file) in state settling or attention, streamed."""
-        ...
-
     def saw(self, sightings: Sequence[Sighting]) -> Future[None]:
         """Record files in their new states. A known file that changed is kept as replaced beside the new row."""
         ...
 
     def settle(self, settled: Settled) -> Future[None]:
         """Record a finished file and start the job for its content, unless that is known already."""
-        ...
-
-    def touch(self, root_id: int, folder: bytes, name: bytes, stat: Stat) -> Future[None]:
-        """A known file's times moved but its content did not: keep the new stat."""
         ...
 
     def vanish(self, root_id: int, folder: bytes, names: Iterable[bytes]) -> Future[None]:

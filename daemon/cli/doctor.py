@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Finding, Inlet
 from daemon.errors import ConfigInvalid, LedgerMissing
 from daemon.filesystem import filesystem_of
-from daemon.ledger.files import printable
 from daemon.ledger.ledger import copy_age
 from daemon.ledger.lock import holder
 from daemon.ledger.upkeep import quick_check

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Fields, Finding, Reader
 from daemon.errors import UnknownSubject
 from daemon.ledger import story
-from daemon.ledger.files import printable
 from daemon.ledger.lock import holder
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
-from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat
+from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, printable
 from daemon.contract import Event, JobSpec, Json
 from daemon.ledger.jobs import add_job
 from daemon.ledger.reading import Readers
@@ -78,16 +78,6 @@ class LedgerFiles:
         )
         return (row[0] for row in cursor)
 
-    def unsettled(self, root_id: int) -> Iterator[tuple[bytes, Entry]]:
-        """Every file that has yet to settle, with its folder."""
-        cursor = self._cursor()
-        cursor.execute(
-            "SELECT path, name, size, mtime_ns, ctime_ns, ino, state FROM file JOIN folder ON folder.id = folder_id "
-            "WHERE state IN ('settling', 'attention') AND state != 'known' AND root_id = ?",
-            (root_id,),
-        )
-        return ((row[0], Entry._make(row[1:])) for row in cursor)
-
     def saw(self, sightings: Sequence[Sighting]) -> Future[None]:
         """Record files in their new states."""
 
@@ -100,18 +90,6 @@ class LedgerFiles:
     def settle(self, settled: Settled) -> Future[None]:
         """Record a finished file; new content starts its job."""
         return self._writer.submit("file.settled", lambda tx: self._settle(tx, settled))
-
-    def touch(self, root_id: int, folder: bytes, name: bytes, stat: Stat) -> Future[None]:
-        """A known file with the same content and other times."""
-
-        def touched(tx: WriteTx) -> None:
-            tx.execute(
-                "UPDATE file SET size = ?, mtime_ns = ?, ctime_ns = ?, ino = ?, state = 'known', changed_us = ? "
-                "WHERE folder_id = ? AND name = ? AND item_id IS NOT NULL",
-                (*stat, tx.now_us, _folder_id(tx, root_id, folder), name),
-            )
-
-        return self._writer.submit("file.touched", touched)
 
     def vanish(self, root_id: int, folder: bytes, names: Iterable[bytes]) -> Future[None]:
         """Files that disappeared below a healthy root."""
@@ -188,12 +166,6 @@ class LedgerFiles:
         cursor = self._readers.connection().cursor()
         cursor.row_factory = None
         return cursor
-
-
-def printable(name: bytes) -> str:
-    """A name as people may see it: UTF-8 where it is, every other byte and every control character escaped."""
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _folder_id(tx: WriteTx, root_id: int, folder: bytes) -> int:

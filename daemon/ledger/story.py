@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlite3 import Row
 from typing import Any
 
+from daemon.catalogue import printable
 from daemon.contract import Fields, Reader
-from daemon.ledger.files import printable
 from daemon.ledger.reading import moment
 
 OPEN_STATES = ("ready", "running", "waiting", "parked")

@@ -60,12 +60,6 @@ class Names:
         return name + self._ready_suffix if self._ready_suffix else None
 
 
-def printable(name: bytes) -> str:
-    """A name as people may see it: UTF-8 where it is, every other byte and every control character escaped."""
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def join(*parts: bytes) -> bytes:
     """A path out of parts, where an empty part stands for the folder itself."""
     return b"/".join(part for part in parts if part)

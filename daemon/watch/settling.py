@@ -19,11 +19,11 @@ from threading import Thread
 from typing import TypeAlias, TypeVar
 
 from daemon import trace
-from daemon.catalogue import Catalogue, Entry, RootRow, Settled, Sighting, Stat
+from daemon.catalogue import Catalogue, Entry, RootRow, Settled, Sighting, Stat, printable
 from daemon.contract import Clock, Inlet
 from daemon.states import FileState
 from daemon.watch import proof
-from daemon.watch.names import Names, join, printable
+from daemon.watch.names import Names, join
 from daemon.watch.opening import GONE_ERRNOS, WAIT_ERRNOS, Hashed, hash_file, lstat, open_regular, same, stat_of
 from daemon.watch.roots import errno_name
 from daemon.watch.scan import FOLDER, Difference, gone, seen

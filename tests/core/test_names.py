@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.ledger.files import printable as ledger_printable
-from daemon.watch.names import Names, join, printable
+from daemon.catalogue import printable
+from daemon.watch.names import Names, join
 
 JUNK = [
     b".hidden", b"call.ogg~", b".#lock", b"#edit#", b"a.swp", b"a.SWX", b"a.tmp", b"a.temp", b"a.part", b"a.partial",
@@ -63,11 +63,6 @@ def test_any_name_has_a_printable_form_on_one_line(name: bytes) -> None:
     assert shown.isprintable()
     shown.encode("utf-8")
     assert Names(["*.x"]).ignores(name) in (True, False)
-
-
-@given(st.binary(max_size=100))
-def test_watch_and_ledger_show_a_name_alike(name: bytes) -> None:
-    assert printable(name) == ledger_printable(name)
 
 
 def test_parts_join_without_stray_slashes() -> None:

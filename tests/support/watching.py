@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat
+from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting
 from daemon.contract import Event, Inlet
 from daemon.states import FileState
 from daemon.watch.options import WatchOptions
@@ -78,11 +78,6 @@ class MemoryCatalogue:
         with self.changed:
             return iter(sorted(folder for root, folder in self.rows if root == root_id and self.rows[root, folder]))
 
-    def unsettled(self, root_id: int) -> Iterator[tuple[bytes, Entry]]:
-        states = (FileState.SETTLING, FileState.ATTENTION)
-        for folder in self.folders(root_id):
-            yield from ((folder, entry) for entry in self.entries(root_id, folder) if entry.state in states)
-
     def saw(self, sightings: Sequence[Sighting]) -> Future[None]:
         def write() -> None:
             for one in sightings:
@@ -97,9 +92,6 @@ class MemoryCatalogue:
             self._put(settled.root_id, settled.folder, Entry(settled.name, *settled.stat, FileState.KNOWN))
 
         return self._commit(write)
-
-    def touch(self, root_id: int, folder: bytes, name: bytes, stat: Stat) -> Future[None]:
-        return self._commit(lambda: self._put(root_id, folder, Entry(name, *stat, FileState.KNOWN)))
 
     def vanish(self, root_id: int, folder: bytes, names: Iterable[bytes]) -> Future[None]:
         def write() -> None:
