@@ -70,7 +70,7 @@ def scene(*, dropping: int) -> Iterator[tuple[Site, LoopbackCrm]]:
     """A site and its CRM, which takes in and then drops the first ``dropping`` of every other request of a step."""
     with tempfile.TemporaryDirectory(prefix="cs-") as folder, LoopbackCrm() as crm:
         for step in ("upload", "call"):
-            crm.misbehave("drop", Fault(accept=True), on=step, times=dropping)  # type: ignore[arg-type]
+            crm.misbehave("drop", Fault(accept=True), on=step, times=dropping)
         urls = {"CRM_UPLOAD_URL": crm.upload_url, "CRM_CALL_DATA_URL": crm.calls_url}
         yield Site(Path(folder), **SETTINGS, **urls), crm
 
@@ -172,8 +172,8 @@ def posted(crm: LoopbackCrm, call: FieldCall) -> bool:
 def hold_to_claims(site: Site, crm: LoopbackCrm, producer: Producer, story: Story) -> None:
     """Every call delivered, under one id, once; every recording too; markers right; sources untouched."""
     ids: dict[str, set[str]] = {}
-    for call_id, call in crm.calls.items():
-        for body in call.bodies:
+    for call_id, posted_call in crm.calls.items():
+        for body in posted_call.bodies:
             ids.setdefault(body["transcription"]["session_id"], set()).add(call_id)
     assert {session: len(known) for session, known in ids.items()} == {call.session_id: 1 for call in CALLS}
     assert crm.records == len(CALLS)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from daemon.ledger.connection import open_for_reading
 
@@ -47,7 +47,7 @@ class Site:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CALLSPOOL_", "CRM_", "AWS_", "S3_"))}
         self.environ = {**clean, **QUICK, "PYTHONUNBUFFERED": "1", **settings}
 
-    def command(self, *words: str, timeout_s: float = 60.0, **settings: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         return subprocess.run(
             [sys.executable, "-m", "daemon", *words],
@@ -55,7 +55,7 @@ class Site:
             env={**self.environ, **settings},
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=60,
             check=False,
         )
 
@@ -65,10 +65,10 @@ class Site:
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)
 
-    def daemon(self, *words: str, user: int | None = None, under: Sequence[str] = (), **settings: str) -> DaemonProcess:
+    def daemon(self, *words: str, under: Sequence[str] = (), **settings: str) -> DaemonProcess:
         """Start ``callspool run`` here; ``under`` is a command that runs it, such as ``setpriv …``."""
         argv = [*under, sys.executable, "-m", "daemon", "run", *words]
-        return DaemonProcess(argv, self.folder, {**self.environ, **settings}, user)
+        return DaemonProcess(argv, self.folder, {**self.environ, **settings})
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[sqlite3.Row]:
         """What a query finds in the ledger, beside a running daemon or without one; nothing where there is none yet."""
@@ -84,9 +84,9 @@ class Site:
                 raise
 
     def idle(self) -> bool:
-        """True when no job is open and no effect is on its way."""
+        """True when nothing is to be decided now, no call waits and no effect is on its way."""
         return not self.rows(
-            "SELECT 1 FROM job WHERE state IN ('ready', 'running', 'waiting') UNION ALL "
+            "SELECT 1 FROM job WHERE state IN ('ready', 'running') OR (kind = 'call' AND state = 'waiting') UNION ALL "
             "SELECT 1 FROM effect WHERE state NOT IN ('done', 'superseded')"
         )
 
@@ -94,7 +94,7 @@ class Site:
 class DaemonProcess:
     """A running daemon whose log is read as it comes."""
 
-    def __init__(self, argv: Sequence[str], cwd: Path, environ: Mapping[str, str], user: int | None = None) -> None:
+    def __init__(self, argv: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> None:
         self.lines: list[dict[str, Any]] = []
         self.other_output: list[str] = []
         self._changed = threading.Condition()
@@ -105,7 +105,6 @@ class DaemonProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            user=user,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -169,7 +168,7 @@ class DaemonProcess:
             self._process.send_signal(signal.SIGTERM)
         return self.ended(timeout_s)
 
-    def __enter__(self) -> DaemonProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
