@@ -88,7 +88,9 @@ def status_text(found: Mapping[str, Any]) -> str:
         if found.get(name):
             lines.append(_row(name.upper(), ", ".join(f"{key} {_short(value)}" for key, value in found[name].items())))
     for lane, counts in found["jobs"].items():
-        states = ", ".join(f"{counts[s]} {s}" for s in story.OPEN_STATES if s in counts)
+        states = ", ".join(f"{counts[s]} {s}" for s in story.MOVING if s in counts)
+        if not states:
+            continue
         lines.append(_row("WORK", f"{lane:<14}{states}   oldest since {counts['oldest_ts']}"))
     for dest in found["destinations"]:
         until = f"; next probe {dest['until']}" if dest["until"] else ""

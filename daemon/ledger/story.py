@@ -12,8 +12,8 @@ from daemon.catalogue import printable
 from daemon.contract import Fields, Reader
 from daemon.ledger.reading import moment
 
-OPEN_STATES = ("ready", "running", "waiting", "parked")
-"""States of jobs that have not ended."""
+MOVING = ("ready", "running", "retrying", "parked")
+"""Where a job stands that should move, or needs somebody to move it."""
 
 
 def stamp(us: int | None) -> str | None:
@@ -66,17 +66,28 @@ def machine_status(read: Reader) -> dict[str, Any]:
 
 
 def _job_counts(read: Reader) -> dict[str, Any]:
-    """By lane: how many stand where, and since when the oldest open one does."""
+    """By lane: how many stand where, and since when the oldest that should move does.
+
+    A waiting job that has effects failed and is tried again (``retrying``); one without was decided to wait
+    (``postponed``), and what for is the rooms' to tell.
+    """
     counts: dict[str, Any] = {}
-    for state in OPEN_STATES:
-        rows = read.rows(
-            f"SELECT lane, count(*) AS n, min(created_us) AS oldest FROM job WHERE state = '{state}' GROUP BY lane"
-        )
-        for row in rows:
+    with_effects = "EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)"
+    wheres = {
+        "ready": "state = 'ready'",
+        "running": "state = 'running'",
+        "retrying": f"state = 'waiting' AND {with_effects}",
+        "postponed": f"state = 'waiting' AND NOT {with_effects}",
+        "parked": "state = 'parked'",
+    }
+    for name, where in wheres.items():
+        for row in read.rows(
+            f"SELECT lane, count(*) AS n, min(created_us) AS oldest FROM job WHERE {where} GROUP BY lane"
+        ):
             lane = counts.setdefault(row["lane"], {})
-            lane[state] = row["n"]
-            oldest = stamp(row["oldest"])
-            lane["oldest_ts"] = min(filter(None, (lane.get("oldest_ts"), oldest)))
+            lane[name] = row["n"]
+            if name != "postponed":
+                lane["oldest_ts"] = min(filter(None, (lane.get("oldest_ts"), stamp(row["oldest"]))))
     return counts
 
 
@@ -118,13 +129,9 @@ def files_of(read: Reader, items: Iterable[int]) -> list[dict[str, Any]]:
 
 def jobs_about(read: Reader, kinds: Iterable[str], items: Iterable[int]) -> list[dict[str, Any]]:
     """The jobs whose key is one of these items, with their effects."""
-    wanted = list(kinds)
-    found = []
-    for item_id in items:
-        for kind in wanted:
-            rows = read.rows("SELECT * FROM job WHERE kind = ? AND key = ?", (kind, str(item_id)))
-            found += [{**_job(row), "effects": _effects(read, row["id"])} for row in rows]
-    return found
+    keys = [(kind, str(item_id)) for item_id in items for kind in kinds]
+    rows = [row for key in keys for row in read.rows("SELECT * FROM job WHERE kind = ? AND key = ?", key)]
+    return [{**_job(row), "effects": _effects(read, row["id"])} for row in rows]
 
 
 def journal_about(read: Reader, call_id: str | None, items: Sequence[int], limit: int = 200) -> list[dict[str, Any]]:
