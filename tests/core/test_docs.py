@@ -81,6 +81,11 @@ def test_the_two_commands_stand_on_top_each_on_one_line_and_need_no_root() -> No
 
 
 def test_nothing_names_a_package_registrys_host_or_this_machines_paths() -> None:
-    for path in [ROOT / "requirements.lock", ROOT / "tests/requirements.lock", ROOT / "README.md", ROOT / "pyproject.toml"]:
+    for path in [
+        ROOT / "requirements.lock",
+        ROOT / "tests/requirements.lock",
+        ROOT / "README.md",
+        ROOT / "pyproject.toml",
+    ]:
         text = path.read_text()
         assert not re.search(r"https?://[^ \n]*(pypi|pythonhosted)|file://|/(root|work|tmp)/", text), path
