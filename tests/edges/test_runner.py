@@ -254,10 +254,9 @@ def test_refused_is_tried_again_and_parks_after_its_attempts(one: Toy) -> None:
     one.performer.script["1"].extend(Refused(f"no {n}") for n in range(3))
     one.add("1")
     one.start()
-    for _ in range(2):
-        one.until_state("waiting", "1")
+    for reason in ("no 0", "no 1"):
+        one.until(lambda reason=reason: (one.job("1")["state"], one.job("1")["reason"]) == ("waiting", reason))  # type: ignore[misc]
         one.pass_time(timedelta(minutes=10))
-        one.until(lambda: one.job("1")["state"] != "waiting")
     one.until_state("parked", "1")
     assert one.job("1")["reason"] == "no 2 (refused 3 times)"
     assert one.effect("1")["refusals"] == 3
