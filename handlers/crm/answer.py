@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -117,6 +117,17 @@ def failure(answer: Answer, now: datetime) -> DeliveryError | None:
         return _error(Refused, answer, f"{said}: redirects are not followed")
     reason = f"{said}{_why(answer.text)}"
     return _error(Refused if status in _LATER else Unacceptable, answer, reason)
+
+
+def without(answer: Answer, sent: Iterable[str]) -> Answer:
+    """The answer without what we sent: a CRM likes to quote it, and a name looks like any other word."""
+    values = sorted(filter(None, sent), key=len, reverse=True)
+    if not values:
+        return answer
+    document = _parsed(answer.text)
+    plain = json.dumps(document, ensure_ascii=False) if isinstance(document, (dict, list)) else answer.text
+    quoted = re.compile("|".join(re.escape(value) for value in values), re.IGNORECASE)
+    return replace(answer, text=quoted.sub("…", plain))
 
 
 def names_call(answer: Answer, call_id: str) -> bool:

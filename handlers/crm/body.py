@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,6 +80,27 @@ def call_body(
 def with_url(body: Mapping[str, Any], url: str) -> dict[str, Any]:
     """The body with the recording's URL in its place."""
     return {**body, "callDetails": {**body["callDetails"], "recordingUrl": url}}
+
+
+def personal(body: Mapping[str, Any]) -> frozenset[str]:
+    """What a call's data says of people: every text of the lead and its longer words, whatever was said, and what
+    the transcript's metadata holds. Texts of less than three characters tell nothing."""
+    transcription = body["transcription"]
+    lead = [text for text in _texts(body.get("lead")) if len(text) > 2]
+    items = transcription.get("conversation_items")
+    said = [item.get("content") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    others = [text for text in _texts([said, transcription.get("metadata")]) if len(text) > 2]
+    words = [word for text in lead for word in re.findall(r"\w{4,}", text)]
+    return frozenset((*lead, *words, *others))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text inside a JSON value, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def timestamp(at: datetime) -> str:

@@ -56,6 +56,7 @@ class CrmClient:
         self._headers = {"User-Agent": "callspool", "Accept": "application/json", "Accept-Encoding": "identity"}
         self._bearing = self._headers | ({"Authorization": f"Bearer {token}"} if token else {})
         self._origins = frozenset(origin_of(url) for url in for_token if _may_bear(url, allow_plaintext))
+        self._token = token
         self._clock = clock
         self._client: httpx.Client | None = None
         self._opening = threading.Lock()
@@ -140,7 +141,8 @@ class CrmClient:
                     raise Unanswered("sent, but its answer did not end in time", http_status=response.status_code)
         except httpx.DecodingError:
             return ""
-        return body[:BODY_CAP].decode("utf-8", "replace")
+        text = body[:BODY_CAP].decode("utf-8", "replace")
+        return text.replace(self._token, "…") if self._token else text  # whoever quotes it back, it goes no further
 
     def _open(self) -> httpx.Client:
         import httpx

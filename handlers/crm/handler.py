@@ -88,7 +88,7 @@ class CallHandler:
         if verdict is None or not verdict.ready or records.replaced_by(read, conversation_id) is not None:
             return Planned()  # the matcher, or the newer version of the transcript, goes on
         call = records.call(read, conversation_id)
-        if call is not None and call.spoken_for == "marker":
+        if call is not None and call.spoken_for != "callspool":
             return Planned()
         members = members_of(read, conversation_id)
         marker = None if call is not None else records.old_marker(read, members.transcript.name)
@@ -226,7 +226,7 @@ def _known_as(read: Reader, conversation_id: int) -> _Known:
             known = replace(
                 known,
                 call_id=known.call_id or call.call_id,
-                spoken_for=known.spoken_for or call.spoken_for == "marker",
+                spoken_for=known.spoken_for or call.spoken_for != "callspool",
             )
             if known.delivered is None:
                 known = replace(

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from daemon.contract import Clock, Contents, Effect, Event, Json, Receipt
 from daemon.errors import ContentMoved, NotSent, Refused, Unacceptable, Unanswered
-from handlers.crm.answer import Answer, document_of, failure, names_call, recording_url_of
-from handlers.crm.body import timestamp, with_url
+from handlers.crm.answer import Answer, document_of, failure, names_call, recording_url_of, without
+from handlers.crm.body import personal, timestamp, with_url
 from handlers.crm.client import CrmClient
 from handlers.records import CallDelivered
 from handlers.settings import CrmSettings
@@ -124,7 +124,7 @@ class CallPerformer:
         content = json.dumps(body if url is None else with_url(body, url), separators=(",", ":")).encode("ascii")
         answer = self._client.post_json(cast("str", self._settings.call_data_url), effect.key, content)
         if not (answer.status == CONFLICT and names_call(answer, _call_id(effect))):
-            error = failure(answer, self._clock.now())
+            error = failure(without(answer, personal(body)), self._clock.now())
             if error is not None:
                 raise error
             document_of(answer, self._settings.success)

@@ -51,6 +51,7 @@ def room(
         explain=explain,
         checks=(partial(check, settings, client),),
         first_start=partial(first_start, markers),
+        adopt=(records.AllAdopted(),),
         close=client.close,
     )
 

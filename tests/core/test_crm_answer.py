@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.errors import DeliveryError, Denied, Refused, Throttled, Unacceptable, Unanswered
-from handlers.crm.answer import Answer, document_of, failure, masked, names_call, recording_url_of, retry_after
+from handlers.crm.answer import Answer, document_of, failure, masked, names_call, recording_url_of, retry_after, without
 from tests.support.records import NOON
 
 OK = {"success": True, "data": {"url": "https://crm.example/1.ogg", "size": 7}}
@@ -176,6 +176,14 @@ def test_a_reason_quotes_nothing_of_what_was_sent(secret: str) -> None:
     assert error is not None
     assert error.reason == "answered 422: callerNumber … is not allowed"
     assert secret.strip("\"'") not in error.answer
+
+
+@pytest.mark.parametrize("said", ["Jane Doe is", "JANE DOE is", "Zoë Müller is", "A quote, please. is"])
+def test_what_was_sent_is_taken_out_of_an_answer_that_quotes_it(said: str) -> None:
+    sent = ("Jane Doe", "Zoë Müller", "A quote, please.", "")
+    error = failure(without(answer(422, {"message": f"{said} not allowed"}), sent), NOON)
+    assert error is not None
+    assert error.reason == "answered 422: … is not allowed"
 
 
 @pytest.mark.parametrize("body", [{"error": "no"}, {"error": {"message": "no"}}, {"detail": "no"}, {"title": "no"}])
