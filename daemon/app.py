@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -158,7 +158,13 @@ class House:
     @property
     def acts(self) -> dict[str, Act]:
         """Every command of a person that changes the ledger: the machine's and the rooms'."""
-        return {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
+        acts = {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
+        return {**acts, "ledger.adopt": self._adopt}
+
+    def _adopt(self, args: Mapping[str, Any], read: Reader) -> Acted:
+        """``ledger adopt``: the machine's part, and what each room counts as done."""
+        acted = hold.adopt_act(args, read)
+        return replace(acted, facts=(*acted.facts, *(fact for room in self.rooms for fact in room.adopt)))
 
     def open_ledger(self, on_event: Callable[[Event], None]) -> Ledger:
         """The ledger, opened for writing."""
@@ -217,7 +223,6 @@ def retry_act(args: Mapping[str, Any], read: Reader) -> Acted:
 
 MACHINE_ACTS: Mapping[str, Act] = {
     "retry": retry_act,
-    "ledger.adopt": hold.adopt_act,
     "ledger.redeliver": hold.redeliver_act,
 }
 

@@ -421,5 +421,7 @@ class Room:
     """Its groups of verbs on the command line."""
     first_start: Callable[[Reader], Acted] | None = None
     """Run once, when the ledger is new, before anything is watched."""
+    adopt: tuple[Fact, ...] = ()
+    """Written when a person ends hold mode by adopting: what is known so far counts as done."""
     close: Callable[[], None] = _nothing
     """Give back what the room holds: processes, connections."""

@@ -25,11 +25,12 @@ FIX = (
 class Released:
     """Hold mode ends. Files first seen from now on count as new after ``registered_ns`` (inode change time).
 
-    ``park_open``: every job that was open when the copy was made waits for a person.
+    ``adopt``: what was open when the copy was made is over, but for jobs with something to send: those wait for a
+    person, since it may have been sent.
     """
 
     registered_ns: int
-    park_open: bool
+    adopt: bool
 
     def write(self, tx: Tx) -> None:
         """Move every root's registration, and park what was open where its fate is unknown."""
@@ -39,12 +40,13 @@ class Released:
             (str(self.registered_ns),),
         )
         tx.execute("UPDATE root SET registered_ns = ?", (self.registered_ns,))
-        if self.park_open:
+        if self.adopt:
             tx.execute(
                 "UPDATE job SET state = 'parked', waits_for = NULL, reason = 'adopted: it may have been delivered "
-                "after the copy was made', fix = 'callspool failures; callspool retry' "
-                "WHERE state IN ('ready', 'waiting')"
+                "after the copy was made', fix = 'look there; callspool explain tells what it is' "
+                "WHERE state IN ('ready', 'waiting') AND EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)"
             )
+            tx.execute("UPDATE job SET state = 'done', waits_for = NULL WHERE state IN ('ready', 'waiting')")
 
 
 def adopt_act(args: Mapping[str, Any], read: Reader) -> Acted:
@@ -52,14 +54,14 @@ def adopt_act(args: Mapping[str, Any], read: Reader) -> Acted:
     _must_hold(read)
     now_ns = micros(read.now) * 1000
     event = Event("ledger.adopted", {"reason": str(args.get("why", ""))}, "warning")
-    return Acted({"hold": None, "decision": "adopt"}, facts=(Released(now_ns, park_open=True),), events=(event,))
+    return Acted({"hold": None, "decision": "adopt"}, facts=(Released(now_ns, adopt=True),), events=(event,))
 
 
 def redeliver_act(args: Mapping[str, Any], read: Reader) -> Acted:
     """``ledger redeliver``: what the ledger does not know as delivered is delivered."""
     _must_hold(read)
     event = Event("ledger.redelivered", {"reason": str(args.get("why", ""))}, "warning")
-    return Acted({"hold": None, "decision": "redeliver"}, facts=(Released(0, park_open=False),), events=(event,))
+    return Acted({"hold": None, "decision": "redeliver"}, facts=(Released(0, adopt=False),), events=(event,))
 
 
 def _must_hold(read: Reader) -> None:

@@ -173,7 +173,7 @@ CREATE TABLE call (
   delivered_us     INTEGER,
   delivered        TEXT,                       -- JSON: what was in the call the CRM accepted last
   recording_url    TEXT,
-  spoken_for       TEXT NOT NULL DEFAULT 'callspool' CHECK (spoken_for IN ('callspool', 'marker')),
+  spoken_for       TEXT NOT NULL DEFAULT 'callspool' CHECK (spoken_for IN ('callspool', 'marker', 'person')),
   CHECK ((call_id IS NULL) = (fixed_us IS NULL))
 ) STRICT;
 CREATE INDEX call_by_delivery ON call (spoken_for, delivered_us);

@@ -21,6 +21,7 @@ from handlers.records.arrivals import (
     sidecar,
 )
 from handlers.records.delivery import (
+    AllAdopted,
     Call,
     CallDelivered,
     CallIdFixed,
@@ -69,6 +70,7 @@ from handlers.records.search import (
 )
 
 __all__ = [
+    "AllAdopted",
     "Call",
     "CallDelivered",
     "CallIdFixed",

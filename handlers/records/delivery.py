@@ -18,7 +18,8 @@ class Call:
     """What the CRM knows of a conversation.
 
     ``call_id`` is fixed at the first intent to send. ``delivered`` says what was in the call the CRM accepted last,
-    in the words of the room that sent it. ``spoken_for`` is ``marker`` where another system delivered it before us.
+    in the words of the room that sent it. ``spoken_for`` says who knows of its delivery: callspool itself, a marker of
+    the system before us, or a person who adopted what lay there.
     """
 
     conversation_id: int
@@ -27,7 +28,7 @@ class Call:
     delivered_at: datetime | None
     delivered: dict[str, Any] | None
     recording_url: str | None
-    spoken_for: Literal["callspool", "marker"]
+    spoken_for: Literal["callspool", "marker", "person"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,24 @@ class SpokenForByMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class AllAdopted:
+    """A person said that everything known so far counts as delivered: none of it is sent by itself any more."""
+
+    def write(self, tx: Tx) -> None:
+        """Put it down for every conversation that was not delivered yet."""
+        now_us = micros(tx.now)
+        tx.execute(
+            "UPDATE call SET delivered_us = ?, delivered = '{}', spoken_for = 'person' WHERE delivered_us IS NULL",
+            (now_us,),
+        )
+        tx.execute(
+            "INSERT INTO call (conversation_id, delivered_us, delivered, spoken_for) "
+            "SELECT id, ?, '{}', 'person' FROM conversation WHERE true ON CONFLICT (conversation_id) DO NOTHING",
+            (now_us,),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class OldMarker:
     """A marker lies beside a transcript of this name."""
 
@@ -137,13 +156,14 @@ def call_id_taken(read: Reader, call_id: str) -> int | None:
 
 
 def delivery_counts(read: Reader) -> dict[str, int]:
-    """How many calls the CRM has by us and by the system before us, and how many are under way or held up."""
+    """How many calls the CRM has by us, by the system before us and by a person's word, and how many are under way."""
     rows = read.rows("SELECT spoken_for, delivered_us IS NOT NULL AS sent, count(*) AS n FROM call GROUP BY 1, 2")
     counts = {(row["spoken_for"], bool(row["sent"])): row["n"] for row in rows}
     return {
         "delivered": counts.get(("callspool", True), 0),
         "under_way": counts.get(("callspool", False), 0),
         "delivered_before_us": counts.get(("marker", True), 0),
+        "adopted": counts.get(("person", True), 0),
     }
 
 

@@ -185,7 +185,7 @@ def test_status_counts_and_explain_names_the_call_in_the_crm(house: House, crm: 
     assert house.room.explain is not None
     house.deliver()
     with house.ledger.view() as view:
-        assert house.room.status(view) == {"delivered": 1, "under_way": 0, "delivered_before_us": 0}
+        assert house.room.status(view) == {"delivered": 1, "under_way": 0, "delivered_before_us": 0, "adopted": 0}
         told = house.room.explain(view, f"c{house.call_id}")
         assert house.room.explain(view, TRANSCRIPT) == told
         assert house.room.explain(view, "c999") is None

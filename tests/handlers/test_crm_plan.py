@@ -14,6 +14,7 @@ from daemon.contract import Planned, Postponed, Rejected
 from handlers.crm.handler import UNCONFIGURED
 from handlers.model import Side
 from handlers.records import (
+    AllAdopted,
     CallIdFixed,
     ConversationKnown,
     Judged,
@@ -255,6 +256,14 @@ def test_a_marker_of_the_system_before_speaks_for_the_call(desk: Desk) -> None:
         known = call(read, 12)
     assert known is not None
     assert known.spoken_for == "marker"
+
+
+def test_what_a_person_adopted_is_never_sent_also_not_when_something_comes_late(desk: Desk) -> None:
+    know_conversation(desk)
+    desk.know(AllAdopted())
+    assert desk.decide(12) == Planned()
+    know_recording(desk)
+    assert desk.decide(12) == Planned()
 
 
 def test_a_marker_with_a_url_only_goes_on_from_step_two(desk: Desk) -> None:
