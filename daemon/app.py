@@ -352,8 +352,8 @@ class Daemon:
             self._fatal = error
         else:
             self._fatal = OperatorError(f"cannot go on: {type(error).__name__}", fix="see the log; callspool doctor")
+        self.stopping.set()  # first: a log that fails too must not keep the process alive
         self._on_event(Event("daemon.failed", {"reason": str(self._fatal)}, "error"))
-        self.stopping.set()
 
     def _drain_jobs(self) -> None:
         """Wait until no job is ready, running, or due within a moment."""
