@@ -20,6 +20,8 @@ from daemon.states import FileState
 def printable(name: bytes) -> str:
     """A name as people may see it: UTF-8 where it is, every other byte and every control character escaped."""
     text = name.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
