@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from daemon.contract import Effect, Event, Fields, Job, JobSpec, Outcome, Planned, Postponed, Receipt
@@ -98,8 +98,17 @@ def undone(rows: RowsOf, job: Job) -> tuple[Due, ...]:
 
 
 def standing(rows: RowsOf, due: Due) -> Due:
-    """The effect as it stands now."""
-    return _due_of(rows("SELECT * FROM effect WHERE key = ?", (due.effect.key,))[0], due.effect.given)
+    """The effect as it stands now. What it wants is part of its key, and so is not read again."""
+    row = rows("SELECT state, sends, failures, refusals, reason FROM effect WHERE key = ?", (due.effect.key,))[0]
+    return replace(
+        due,
+        effect=replace(due.effect, sends=row["sends"]),
+        state=EffectState(row["state"]),
+        sends=row["sends"],
+        failures=row["failures"],
+        refusals=row["refusals"],
+        reason=row["reason"],
+    )
 
 
 def receipt(rows: RowsOf, due: Due) -> Receipt:
@@ -122,7 +131,7 @@ def start(tx: WriteTx, due: Due) -> Due | None:
     )
     if rival is not None:
         return None
-    _move(tx, effect.key, "started", sends=now.sends + 1)
+    _move(tx, effect.key, now.state, "started", sends=now.sends + 1)
     return now
 
 
@@ -131,11 +140,11 @@ def confirm(tx: WriteTx, job: Job, due: Due, receipt: Receipt, lanes: Mapping[st
 
     From in flight, or from in doubt where it was found. Another job may have found it first: then all is written.
     """
-    state = standing(tx.rows, due).state
+    state = _state(tx, due.effect.key)
     if state is EffectState.DONE and due.state is EffectState.IN_DOUBT:
         return
     move = "found" if due.state is EffectState.IN_DOUBT and state is EffectState.IN_DOUBT else "confirmed"
-    _move(tx, due.effect.key, move, receipt=dumps(receipt.data), failures=0, reason="", http_status=None)
+    _move(tx, due.effect.key, state, move, receipt=dumps(receipt.data), failures=0, reason="", http_status=None)
     for fact in receipt.facts:
         fact.write(tx)
     if receipt.event is not None:
@@ -145,8 +154,9 @@ def confirm(tx: WriteTx, job: Job, due: Due, receipt: Receipt, lanes: Mapping[st
 
 def absent(tx: WriteTx, due: Due) -> None:
     """An effect in doubt was looked up and is not there: it may be decided anew."""
-    if standing(tx.rows, due).state is EffectState.IN_DOUBT:
-        _move(tx, due.effect.key, "absent")
+    state = _state(tx, due.effect.key)
+    if state is EffectState.IN_DOUBT:
+        _move(tx, due.effect.key, state, "absent")
 
 
 def finish(tx: WriteTx, job: Job, lanes: Mapping[str, str]) -> None:
@@ -161,12 +171,14 @@ def fail(tx: WriteTx, job: Job, due: Due, setback: Setback, lanes: Mapping[str, 
     """The effect did not come about, or its fate is unknown: commit what the retry policy decided."""
     if setback.destination is not None:
         destinations.keep(tx, setback.destination)
-    if setback.move == "unasked" and standing(tx.rows, due).state is not EffectState.IN_DOUBT:
+    state = _state(tx, due.effect.key)
+    if setback.move == "unasked" and state is not EffectState.IN_DOUBT:
         jobs.leave(tx, job, "woken", counts=False)  # another job learned its fate meanwhile
         return
     _move(
         tx,
         due.effect.key,
+        state,
         setback.move,
         failures=due.failures + setback.counts,
         refusals=due.refusals + setback.refused,
@@ -197,7 +209,7 @@ def fail(tx: WriteTx, job: Job, due: Due, setback: Setback, lanes: Mapping[str, 
 
 def unstart(tx: WriteTx, due: Due, move: str) -> None:
     """The effect never reached the world (``not_sent``), or may have (``lost``)."""
-    _move(tx, due.effect.key, move)
+    _move(tx, due.effect.key, _state(tx, due.effect.key), move)
 
 
 def _accept_plan(tx: WriteTx, job: Job, plan: Planned, lanes: Mapping[str, str]) -> tuple[Due, ...]:
@@ -228,24 +240,24 @@ def _plan(tx: WriteTx, effect: Effect, wanted: set[str]) -> None:
         (effect.key, tx.host_id, effect.type, effect.identity, effect.dest, payload, tx.now_us, tx.now_us),
     )
     others = tx.rows(
-        "SELECT key FROM effect WHERE type = ? AND identity = ? AND state IN ('pending', 'parked')",
+        "SELECT key, state FROM effect WHERE type = ? AND identity = ? AND state IN ('pending', 'parked')",
         (effect.type, effect.identity),
     )
     for row in others:
         if row["key"] not in wanted:
-            _move(tx, row["key"], "superseded")
+            _move(tx, row["key"], EffectState(row["state"]), "superseded")
 
 
 def _link(tx: WriteTx, job: Job, effects: Sequence[Effect]) -> None:
     """Make these the job's effects; those it no longer wants are superseded, unless another job wants them."""
     wanted = {effect.key for effect in effects}
     for row in tx.rows(
-        "SELECT key FROM job_effect AS mine JOIN effect ON key = effect_key WHERE job_id = ? AND state IN "
+        "SELECT key, state FROM job_effect AS mine JOIN effect ON key = effect_key WHERE job_id = ? AND state IN "
         "('pending', 'parked') AND NOT EXISTS (SELECT 1 FROM job_effect WHERE effect_key = key AND job_id != ?)",
         (job.id, job.id),
     ):
         if row["key"] not in wanted:
-            _move(tx, row["key"], "superseded")
+            _move(tx, row["key"], EffectState(row["state"]), "superseded")
     tx.execute("DELETE FROM job_effect WHERE job_id = ?", (job.id,))
     for position, effect in enumerate(effects):
         tx.execute("INSERT INTO job_effect VALUES (?, ?, ?)", (job.id, position, effect.key))
@@ -262,9 +274,11 @@ def _wake_sharers(tx: WriteTx, job: Job, due: Due, lanes: Mapping[str, str], *st
             jobs.add_job(tx, JobSpec(row["kind"], row["key"]), lanes)
 
 
-def _move(tx: WriteTx, key: str, move: str, **columns: object) -> None:
-    row = tx.rows("SELECT state FROM effect WHERE key = ?", (key,))[0]
-    before = EffectState(row["state"])
+def _state(tx: WriteTx, key: str) -> EffectState:
+    return EffectState(tx.rows("SELECT state FROM effect WHERE key = ?", (key,))[0]["state"])
+
+
+def _move(tx: WriteTx, key: str, before: EffectState, move: str, **columns: object) -> None:
     after = move_effect(before, move)
     names = "".join(f", {name} = ?" for name in columns)
     tx.expect(
