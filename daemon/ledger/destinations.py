@@ -117,10 +117,11 @@ def micros_of(span: timedelta) -> int:
 
 def _wake_all(tx: WriteTx, name: str) -> None:
     lanes = tx.rows("SELECT DISTINCT lane FROM job WHERE waits_for = ?", (name,))
-    tx.execute(
-        "UPDATE job SET state = 'ready', waits_for = NULL, due_us = ?, changed_us = ? WHERE waits_for = ?",
-        (tx.now_us, tx.now_us, name),
-    )
+    if lanes:  # there are none after every success but the first
+        tx.execute(
+            "UPDATE job SET state = 'ready', waits_for = NULL, due_us = ?, changed_us = ? WHERE waits_for = ?",
+            (tx.now_us, tx.now_us, name),
+        )
     tx.woken.update(row["lane"] for row in lanes)
 
 
