@@ -131,6 +131,8 @@ def settle(pairs: Mapping[tuple[P, int], Evidence], confidence: float) -> dict[i
             for (ours, theirs), evidence in pairs.items()
             if (evidence.rivalry or 0) >= level and ours not in firm_ours and theirs not in firm_theirs
         ]
+        if not rivals:
+            continue
         claims_of_ours = Counter(ours for ours, _ in rivals)
         claims_of_theirs = Counter(theirs for _, theirs in rivals)
         for ours, theirs in rivals:
