@@ -133,6 +133,7 @@ def callspool(folder: Path, store: Path, calls: list[FieldCall]) -> dict[str, fl
                 "crm_cpu_ms": (cpu_s(crm_pid) - crm_used) / len(calls) * 1000,
                 "memory_mb": resident_mb(daemon.pid, "VmHWM"),
             }
+            daemon.stop()
         state = accepted(addresses["url"])
         assert len(state["calls"]) == state["records"] == len(state["uploads"]) == len(calls)
         assert all("recordingUrl" in call["bodies"][0]["callDetails"] for call in state["calls"].values())
