@@ -121,13 +121,14 @@ class DaemonProcess:
 
     def wait_for(self, event: str, timeout_s: float = PATIENCE_S, /, **fields: Any) -> dict[str, Any]:
         """The first log line with this event and these fields; fails when it does not come."""
-        return self.wait_until(
+        found: dict[str, Any] = self.wait_until(
             lambda lines: next(
                 (e for e in lines if e["event"] == event and all(e.get(k) == v for k, v in fields.items())), None
             ),
             f"{event} {fields or ''}",
             timeout_s,
         )
+        return found
 
     def wait_until(self, found: Callable[[list[dict[str, Any]]], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
         """Whatever ``found`` returns of the log lines, as soon as it is true."""
