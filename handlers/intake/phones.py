@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import phonenumbers
-
 LONGEST_TEXT = 80
 """Characters looked at; a SIP address with a number in it fits."""
 
@@ -48,6 +46,8 @@ def _read(text: str, region: str | None, *, assigned: bool = False) -> str | Non
     """What phonenumbers makes of it: of a length its country knows or, ``assigned``, in a range given out."""
     if region == "":
         return None
+    import phonenumbers  # a twentieth of what a verb like status takes to start, which reads no number
+
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
@@ -58,6 +58,8 @@ def _read(text: str, region: str | None, *, assigned: bool = False) -> str | Non
 
 def masked(number: str) -> str:
     """An E.164 number fit for logs: country code and last four digits, ``+91******6243``."""
+    import phonenumbers
+
     try:
         code = f"+{phonenumbers.parse(number).country_code}"
     except phonenumbers.NumberParseException:
