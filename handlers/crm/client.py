@@ -14,14 +14,13 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
-
 from daemon.contract import Clock
 from daemon.errors import NotSent, Unanswered
 from handlers.crm.answer import Answer, masked
 
 if TYPE_CHECKING:
     import httpx
+    from tenacity import Retrying
 
 BODY_CAP = 1 << 20
 """Bytes of an answer that are read; the promised ones have some hundred."""
@@ -60,14 +59,6 @@ class CrmClient:
         self._clock = clock
         self._client: httpx.Client | None = None
         self._opening = threading.Lock()
-        # Only what surely was not sent, and only for the second in which a server restarts (0.2 s, then 0.6 s): the
-        # ledger has the patience for the rest.
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(NotSent),
-            stop=stop_after_attempt(3) | stop_after_delay(2),
-            wait=wait_exponential(multiplier=0.2, exp_base=3),
-            reraise=True,
-        )
 
     def post_json(self, url: str, key: str, body: bytes) -> Answer:
         """POST a JSON body under an idempotency key."""
@@ -93,6 +84,20 @@ class CrmClient:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+    @functools.cached_property
+    def _retrying(self) -> Retrying:
+        """Only what surely was not sent, and only for the second in which a server restarts (0.2 s, then 0.6 s): the
+        ledger has the patience for the rest.
+        """
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
+
+        return Retrying(
+            retry=retry_if_exception_type(NotSent),
+            stop=stop_after_attempt(3) | stop_after_delay(2),
+            wait=wait_exponential(multiplier=0.2, exp_base=3),
+            reraise=True,
+        )
 
     def _send(
         self,
