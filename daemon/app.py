@@ -13,22 +13,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import handlers
 from daemon import trace
-from daemon.catalogue import printable
 from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
 from daemon.errors import BadRequest, CallspoolError, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.ledger import hold, jobs
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
-from daemon.ledger.writer import micros
+from daemon.run import once
+from daemon.run.once import Outcome
 from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
 
 if TYPE_CHECKING:
@@ -139,22 +139,6 @@ class House:
             raise UnknownSubject(f"{subject!r} is no call or item", fix="callspool failures  shows names such as c12")
         return found
 
-    def older_files(self, since: datetime | str | None, until: datetime | None, paths: Sequence[str]) -> dict[str, Any]:
-        """The files left alone since the install that ``once`` would take with these words; changes nothing."""
-        begin = micros(since) * 1000 if isinstance(since, datetime) else 0
-        end = micros(until) * 1000 if until is not None else 1 << 62
-        wanted = {os.path.abspath(path) for path in paths}
-        with self.readers.view() as view:
-            rows = view.rows(
-                "SELECT root.path AS root, folder.path AS folder, name FROM file JOIN folder ON folder.id = folder_id "
-                "JOIN root ON root.id = root_id WHERE file.state = 'old' AND file.state != 'known' "
-                "AND ctime_ns BETWEEN ? AND ?",
-                (begin, end),
-            )
-        found = [os.path.join(row["root"], row["folder"], row["name"]) for row in rows]
-        chosen = [path for path in found if not wanted or os.fsdecode(path) in wanted]
-        return {"files": [printable(path) for path in chosen[:100]], "count": len(chosen)}
-
     @property
     def acts(self) -> dict[str, Act]:
         """Every command of a person that changes the ledger: the machine's and the rooms'."""
@@ -227,14 +211,6 @@ MACHINE_ACTS: Mapping[str, Act] = {
 }
 
 
-@dataclass
-class Outcome:
-    """How a pass of ``once`` ended: what was done, what failed, and the exit code that says so."""
-
-    exit_code: int
-    summary: dict[str, Any] = field(default_factory=dict)
-
-
 class Daemon:
     """A house at work. ``on_event`` gets every line of the journal after its commit, and events beside it."""
 
@@ -300,9 +276,13 @@ class Daemon:
                 since=since if isinstance(since, datetime) else None,
                 until=until,
             )
-        self.watch.drain(patience_s)
-        self._drain_jobs()
-        return self._outcome(begun)
+        watch = self.watch
+        settled = threading.Thread(target=lambda: watch.drain(patience_s), name="once-drain", daemon=True)
+        settled.start()
+        while settled.is_alive() and not self.stopping.is_set():
+            settled.join(once.LOOK_S)
+        once.drain(self.ledger, self._clock, begun, self.stopping)
+        return once.outcome(self.ledger, begun, interrupted=self.stopping.is_set())
 
     # ------------------------------------------------------------------------------------------------
 
@@ -354,52 +334,6 @@ class Daemon:
             self._fatal = OperatorError(f"cannot go on: {type(error).__name__}", fix="see the log; callspool doctor")
         self.stopping.set()  # first: a log that fails too must not keep the process alive
         self._on_event(Event("daemon.failed", {"reason": str(self._fatal)}, "error"))
-
-    def _drain_jobs(self) -> None:
-        """Wait until no job is ready, running, or due within a moment."""
-        assert self.runner is not None
-        while not self.stopping.is_set():
-            soon = self._clock.now() + timedelta(seconds=2)
-            with self.ledger.view() as view:
-                busy = view.rows(
-                    "SELECT 1 FROM job WHERE state IN ('ready', 'running') "
-                    "UNION ALL SELECT 1 FROM job WHERE state = 'waiting' AND due_us <= ? LIMIT 1",
-                    (micros(soon),),
-                )
-            if not busy:
-                return
-            self.stopping.wait(0.05)
-
-    def _outcome(self, begun: datetime) -> Outcome:
-        since = micros(begun)
-        with self.ledger.view() as view:
-            parked = view.rows("SELECT count(*) AS n FROM job WHERE state = 'parked' AND changed_us >= ?", (since,))[0][
-                "n"
-            ]
-            delayed = view.rows(
-                "SELECT count(DISTINCT job.id) AS n FROM job JOIN job_effect ON job_id = job.id "
-                "JOIN effect ON effect.key = effect_key WHERE job.state = 'waiting' AND effect.state != 'done'"
-            )[0]["n"]
-            shut = [row["state"] for row in view.rows("SELECT state FROM destination WHERE state != 'closed'")]
-            done = view.rows(
-                "SELECT kind, count(*) AS n FROM job WHERE state = 'done' AND changed_us >= ? GROUP BY kind", (since,)
-            )
-            old = view.rows("SELECT count(*) AS n FROM file WHERE state = 'old'")[0]["n"]
-            failing = view.rows("SELECT 1 FROM destination WHERE failures > 0")
-        code = 0
-        if parked or delayed:
-            code = 3
-        if "resting" in shut:
-            code = 21
-        elif delayed and (shut or failing):
-            code = 20
-        summary = {
-            "done": {row["kind"]: row["n"] for row in done},
-            "failed": parked,
-            "delayed": delayed,
-            "older_than_install": old,
-        }
-        return Outcome(code, summary)
 
 
 def watch_options(config: Config, *, hints: bool) -> WatchOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,8 +71,3 @@ def verbs(desk: CommandDesk) -> typer.Typer:
         return 0
 
     return group
-
-
-def local_time(at: datetime) -> str:
-    """A time as a person at this host reads it."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

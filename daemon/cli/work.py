@@ -6,16 +6,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Json
 from daemon.errors import BadRequest
+from daemon.run.once import INTERRUPTED
+from daemon.watch.names import Names
+
+SHOWN = 100
+"""Files that a dry run names for a person; --json names them all."""
 
 DRAIN_PATIENCE_S = 3600.0
 """How long ``once`` waits for files to settle; the windows are far shorter, only a stuck disk takes this long."""
@@ -35,7 +41,7 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
 
     @app.command("once")
     def once(
-        paths: Annotated[list[str] | None, typer.Argument(help="Only these files, however old.")] = None,
+        paths: Annotated[list[str] | None, typer.Argument(help="These files too, however old.")] = None,
         since: Annotated[str, typer.Option(help="Also files older than the install: all, or an ISO time.")] = "",
         until: Annotated[str, typer.Option(help="Of those, only files changed before this ISO time.")] = "",
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which older files would be taken.")] = False,
@@ -70,13 +76,13 @@ def _run(desk: CommandDesk, *, hints: bool) -> int:
     emit = _start_log(desk)
     daemon = Daemon(desk.house, hints=hints, on_event=emit)
     _log_as(daemon)
-    _on_signals(daemon.stopping)
+    received = _on_signals(daemon.stopping)
     try:
         daemon.start()
         daemon.wait()
     finally:
         daemon.stop()
-    return 0
+    return INTERRUPTED if signal.SIGINT in received else 0
 
 
 def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_run: bool) -> int:
@@ -84,8 +90,9 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
 
     begin, end = _time(since, "--since"), _time(until, "--until")
     if dry_run:
-        found = desk.house.older_files(begin, _only_time(end), paths)
-        desk.show(found, "\n".join([*found["files"], f"{found['count']} older file(s) would be taken"]))
+        found = [printable(path) for path in older_files(desk, begin, _only_time(end), paths)]
+        text = "\n".join([*found[:SHOWN], f"{len(found)} file(s) that were left alone would be taken"])
+        desk.show({"count": len(found), "files": list(found)}, text)
         return 0
     daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk))
     _log_as(daemon)
@@ -97,6 +104,7 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
         daemon.stop()
     done = ", ".join(f"{n} {kind}" for kind, n in outcome.summary["done"].items()) or "nothing new"
     lines = [f"done: {done}; failed: {outcome.summary['failed']}; to be tried again: {outcome.summary['delayed']}"]
+    lines += [f"waiting: {n} ({reason})" for reason, n in outcome.summary["waiting"].items()]
     if outcome.summary["older_than_install"]:
         n = outcome.summary["older_than_install"]
         lines.append(f"{n} file(s) lay there before the install and were left alone -> callspool once --since all")
@@ -104,6 +112,54 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
         lines.append("-> callspool failures")
     print("\n".join(lines), file=sys.stderr)
     return outcome.exit_code
+
+
+def older_files(
+    desk: CommandDesk, since: datetime | str | None, until: datetime | None, paths: list[str]
+) -> list[bytes]:
+    """The files on disk that were left alone, or would be at a first start, and that ``once`` would take with these
+    words. Changes nothing, and needs no ledger. Raises BadRequest for a path below no watched folder."""
+    begin_ns = int(since.timestamp() * 1e9) if isinstance(since, datetime) else 0
+    end_ns = int(until.timestamp() * 1e9) if until is not None else 1 << 62
+    wanted = [os.fsencode(os.path.abspath(path)) for path in paths]
+    roots = {inlet.role: os.fsencode(inlet.folder) for room in desk.house.rooms for inlet in room.inlets}
+    for path in wanted:
+        if not any(_below(path, root) for root in roots.values()):
+            raise BadRequest(f"{printable(path)} lies below no watched folder", fix="callspool doctor  names them")
+    known = _taken_already(desk)
+    names = Names(desk.house.config.watch.ignore)
+    return [
+        path
+        for root in roots.values()
+        for path in _regular_files(root, names)
+        if path not in known
+        and begin_ns <= os.lstat(path).st_ctime_ns < end_ns
+        and (not wanted or any(_below(path, one) for one in wanted))
+    ]
+
+
+def _below(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def _regular_files(root: bytes, names: Names) -> Iterator[bytes]:
+    for folder, _folders, found in os.walk(root):
+        for name in sorted(found):
+            path = os.path.join(folder, name)
+            if not names.ignores(name) and not os.path.islink(path) and os.path.isfile(path):
+                yield path
+
+
+def _taken_already(desk: CommandDesk) -> set[bytes]:
+    """Paths that the ledger knows and has not left alone."""
+    if not desk.paths.ledger.exists():
+        return set()
+    with desk.read() as read:
+        rows = read.rows(
+            "SELECT root.path AS root, folder.path AS folder, name FROM file JOIN folder ON folder.id = folder_id "
+            "JOIN root ON root.id = root_id WHERE file.state != 'old'"
+        )
+        return {os.path.join(row["root"], row["folder"], row["name"]) for row in rows}
 
 
 def _start_log(desk: CommandDesk) -> Callable[[Any], None]:
@@ -123,16 +179,19 @@ def _log_as(daemon: Any) -> None:
     log.set_host(daemon.host_id)
 
 
-def _on_signals(stopping: threading.Event) -> None:
-    """The first SIGTERM or SIGINT stops cleanly, the second leaves at once."""
+def _on_signals(stopping: threading.Event) -> list[int]:
+    """The first SIGTERM or SIGINT stops cleanly, the second leaves at once. Returns the list of those received."""
+    received: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
             os._exit(128 + number)
+        received.append(number)
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    return received
 
 
 def _only_time(given: datetime | str | None) -> datetime | None:
