@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
+from string import ascii_letters
 from typing import Annotated, Any
 
 import typer
@@ -113,8 +115,8 @@ def explain_of(desk: CommandDesk, read: Reader, subject: str) -> dict[str, Any]:
         if part is not None:
             rooms[room.name] = part
     files = story.files_named(read, subject)
-    items = _items(rooms.values(), files)
-    if not rooms and not files:
+    items = _items(rooms.values(), files) or _item_of(desk, read, shown)
+    if not rooms and not files and not items:
         raise UnknownSubject(
             f"nothing here is called {shown!r}",
             fix="callspool explain takes c12, r13, l14, a callId, a path or a name",
@@ -128,6 +130,14 @@ def explain_of(desk: CommandDesk, read: Reader, subject: str) -> dict[str, Any]:
         "jobs": story.jobs_about(read, desk.house.lanes, items),
         "journal": story.journal_about(read, call_id, items),
     }
+
+
+def _item_of(desk: CommandDesk, read: Reader, subject: str) -> list[int]:
+    """The item that c12, r13 or l14 names, also where no room took it in."""
+    number = subject.lstrip(ascii_letters)
+    kinds = [kind for kind, named in desk.house.subjects.items() if named.prefix + number == subject]
+    found = story.item_named(read, kinds, number) if number.isdecimal() else None
+    return [] if found is None else [found]
 
 
 def _items(parts: Any, files: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -167,14 +177,22 @@ def explain_text(found: Mapping[str, Any]) -> str:
 def failures_of(desk: CommandDesk, read: Reader) -> dict[str, Any]:
     """Parked jobs, files that never settled, and what the rooms hold for a person; shut destinations beside them."""
     listed: list[dict[str, Any]] = []
-    for job in story.parked_jobs(read):
+    parked = story.parked_jobs(read)
+    paths = story.paths_of(read, (job["key"] for job in parked))
+    for job in parked:
         subject = desk.house.subject(job["kind"], job["key"])
-        fix = job["fix"] or f"callspool retry {subject}"
         listed.append(
-            {"subject": subject, "kind": job["kind"], "reason": job["reason"], "fix": fix, "since": job["changed_ts"]}
+            {
+                "subject": subject,
+                "path": paths.get(job["key"]),
+                "kind": job["kind"],
+                "reason": job["reason"],
+                "fix": job["fix"] or f"callspool retry {subject}",
+                "since": job["changed_ts"],
+            }
         )
     for file in story.troubled_files(read):
-        fix = f"callspool explain {file['path']}"
+        fix = f"callspool explain {shlex.quote(file['path'])}"
         reason = f"{file['state']}: {file['reason']}"
         listed.append(
             {"subject": file["path"], "kind": "file", "reason": reason, "fix": fix, "since": file["changed_ts"]}
@@ -205,7 +223,8 @@ def failures_text(found: Mapping[str, Any]) -> str:
     for reason, count in counts.most_common():
         lines.append(f"{count} x {reason}")
         for entry in [e for e in found["failures"] if e["reason"] == reason][:20]:
-            lines.append(f"  {entry['subject']}  -> {entry['fix']}")
+            path = f"  {entry['path']}" if entry.get("path") else ""
+            lines.append(f"  {entry['subject']}{path}  -> {entry['fix']}")
         if count > 20:
             lines.append(f"  … and {count - 20} more  -> callspool failures --json")
     if found["retrying"]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from sqlite3 import Row
 from typing import Any
 
 from daemon.catalogue import printable
-from daemon.contract import Fields, Reader
+from daemon.contract import Reader
 from daemon.ledger.reading import moment
 
 MOVING = ("ready", "running", "retrying", "parked")
@@ -112,6 +112,21 @@ def files_named(read: Reader, reference: str) -> list[dict[str, Any]]:
     return found
 
 
+def item_named(read: Reader, kinds: Iterable[str], number: str) -> int | None:
+    """The item of this number, if it is of one of these kinds."""
+    for kind in kinds:
+        rows = read.rows("SELECT id FROM item WHERE id = ? AND kind = ?", (number, kind))
+        if rows:
+            return int(rows[0]["id"])
+    return None
+
+
+def paths_of(read: Reader, items: Iterable[str]) -> dict[str, str]:
+    """The path each of these items was first found at, by its number as text."""
+    rows = (read.rows("SELECT id, path FROM item WHERE id = ?", (item,)) for item in items)
+    return {str(row["id"]): row["path"] for found in rows for row in found}
+
+
 def files_of(read: Reader, items: Iterable[int]) -> list[dict[str, Any]]:
     """Every current path of these items."""
     found = []
@@ -148,13 +163,16 @@ def journal_about(read: Reader, call_id: str | None, items: Sequence[int], limit
 
 def parked_jobs(read: Reader) -> list[dict[str, Any]]:
     """Every job that waits for a person."""
-    return [{**_job(row), "id": row["id"]} for row in read.rows("SELECT * FROM job WHERE state = 'parked' ORDER BY id")]
+    # Told to use the index: for the order SQLite would rather read every job there ever was.
+    rows = read.rows("SELECT * FROM job INDEXED BY job_parked WHERE state = 'parked' ORDER BY id")
+    return [{**_job(row), "id": row["id"]} for row in rows]
 
 
 def held_back(read: Reader) -> list[dict[str, Any]]:
     """Jobs that failed and will be tried again by themselves."""
     rows = read.rows(
-        "SELECT DISTINCT job.* FROM effect JOIN job_effect ON effect_key = effect.key JOIN job ON job.id = job_id "
+        "SELECT DISTINCT job.* FROM job INDEXED BY job_waiting CROSS JOIN job_effect ON job_id = job.id "
+        "CROSS JOIN effect ON effect.key = effect_key "
         "WHERE effect.state IN ('pending', 'in_doubt') AND effect.failures > 0 AND job.state = 'waiting' "
         "ORDER BY job.id"
     )
@@ -187,6 +205,14 @@ def _candidates(read: Reader, reference: str) -> list[tuple[int, bytes, bytes]]:
             "SELECT DISTINCT folder.root_id, folder.path AS folder, file.name FROM item "
             "JOIN file ON file.item_id = item.id JOIN folder ON folder.id = file.folder_id WHERE item.name = ?",
             (printable(given),),
+        )
+        found += [(row["root_id"], row["folder"], row["name"]) for row in rows]
+        # Files that are no items yet, or no more: few, but for the old ones, and a person can wait that long.
+        rows = read.rows(
+            "SELECT folder.root_id, folder.path AS folder, name FROM file JOIN folder ON folder.id = folder_id "
+            "WHERE file.state != 'known' AND name = ? UNION SELECT folder.root_id, folder.path AS folder, name "
+            "FROM former_file JOIN folder ON folder.id = folder_id WHERE name = ?",
+            (given, given),
         )
         found += [(row["root_id"], row["folder"], row["name"]) for row in rows]
     return list(dict.fromkeys(found))
@@ -246,8 +272,3 @@ def _effects(read: Reader, job_id: int) -> list[dict[str, Any]]:
 def _one(read: Reader, sql: str) -> Any:
     rows = read.rows(sql)
     return rows[0][0] if rows else None
-
-
-def as_fields(value: Mapping[str, Any]) -> Fields:
-    """The same mapping, typed for the contract."""
-    return value

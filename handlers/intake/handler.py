@@ -167,7 +167,7 @@ def _journal(kind: str, item: Item, **fields: Json) -> Event:
 
 
 def _rejected(kind: str, item: Item, reason: str) -> Rejected:
-    return Rejected(reason, fix=f"correct the file and drop it again; callspool explain {_name(kind, item)}")
+    return Rejected(reason, fix=f"callspool explain {_name(kind, item)}  (then mend the file and drop it again)")
 
 
 def _name(kind: str, item: Item) -> str:

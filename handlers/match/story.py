@@ -111,7 +111,7 @@ def _held_failure(verdict: Verdict, what: str, settings: MatchSettings) -> Field
     return {
         "subject": subject,
         "reason": f"evidence cannot tell which {what} is its own; {goes}",
-        "fix": f"callspool match accept {subject} {candidates[0] if len(candidates) == 1 else '|'.join(candidates)}",
+        "fix": "; or ".join(f"callspool match accept {subject} {candidate}" for candidate in candidates),
     }
 
 
@@ -119,7 +119,7 @@ def _orphan(what: str, subject: str) -> Fields:
     return {
         "subject": subject,
         "reason": f"{what} without a conversation: kept, and not sent",
-        "fix": f"callspool match accept CALL {subject}",
+        "fix": f"callspool explain {subject}  (then callspool match accept CALL {subject})",
     }
 
 

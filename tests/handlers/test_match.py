@@ -266,8 +266,8 @@ def test_an_orphan_is_kept_listed_and_reported_once(lane: Lane) -> None:
         counts = records.match_counts(read)
         story = explain(read, "r2", lane.settings)
     assert [(one["subject"], one["fix"]) for one in found] == [
-        ("r2", "callspool match accept CALL r2"),
-        ("l3", "callspool match accept CALL l3"),
+        ("r2", "callspool explain r2  (then callspool match accept CALL r2)"),
+        ("l3", "callspool explain l3  (then callspool match accept CALL l3)"),
     ]
     assert (counts["recordings_unmatched"], counts["leads_unmatched"]) == (1, 1)
     assert story is not None
