@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from daemon.contract import Clock, Event
 from daemon.errors import CallspoolError, Defect, DiskFull, LedgerBusy, LedgerDamaged, StaleRow
 from daemon.ledger.connection import translate
+from daemon.masking import masked
 from daemon.trace import point
 
 T = TypeVar("T")
@@ -114,14 +115,14 @@ class WriteTx:
         return not self._connection.in_transaction
 
     def journal(self, event: Event, *, item_id: int | None = None) -> None:
-        """Append one line; it is logged after the commit."""
+        """Append one line, masked: it can never be taken back. It is logged after the commit."""
         call_id = event.fields.get("call_id")
         if item_id is None:
             digits = str(event.fields.get("item", "")).lstrip(ascii_letters)  # a room may write r13 for 13
             item_id = int(digits) if digits.isdecimal() else None
         self.execute(
             "INSERT INTO journal (host_id, at_us, event, level, call_id, item_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (self.host_id, self.now_us, event.name, event.level, call_id, item_id, dumps(event.fields)),
+            (self.host_id, self.now_us, event.name, event.level, call_id, item_id, dumps(masked(event.fields))),
         )
         self.events.append(event)
 

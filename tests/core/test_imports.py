@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEAVES = {
+    "daemon.masking",
     "daemon.contract",
     "daemon.catalogue",
     "daemon.states",
