@@ -6,7 +6,7 @@ source, since a name's whole second, a container's clock and a file's mtime are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -142,13 +142,3 @@ class Lead:
     session_id: str | None = None
     number: str | None = None
     registered_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CallSet:
-    """What belongs to one call, as it is delivered."""
-
-    conversation: Conversation
-    recordings: tuple[Recording, ...] = ()
-    lead: Lead | None = None
-    reasons: tuple[str, ...] = field(default_factory=tuple)
