@@ -115,6 +115,11 @@ class Catalogue(Protocol):
         """One current file."""
         ...
 
+    def was_old(self, root_id: int, stat: Stat) -> bool:
+        """Whether a file found old below this root, there still or gone, was this very one under another name: it had
+        the same inode, size and mtime."""
+        ...
+
     def folders(self, root_id: int) -> Iterator[bytes]:
         """Every folder that has current files, in byte order, streamed."""
         ...

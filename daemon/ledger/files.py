@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
-from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, printable
+from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat, printable
 from daemon.contract import Event, JobSpec, Json
 from daemon.ledger.jobs import add_job
 from daemon.ledger.reading import Readers
@@ -67,6 +67,19 @@ class LedgerFiles:
         )
         row = cursor.fetchone()
         return None if row is None else Entry._make(row)
+
+    def was_old(self, root_id: int, stat: Stat) -> bool:
+        """Whether a file with this inode, size and mtime was found old below this root."""
+        what = (root_id, stat.ino, stat.size, stat.mtime_ns)
+        cursor = self._cursor()
+        cursor.execute(
+            "SELECT 1 FROM file JOIN folder ON folder.id = folder_id "
+            "WHERE state = 'old' AND root_id = ? AND ino = ? AND size = ? AND mtime_ns = ? UNION ALL "
+            "SELECT 1 FROM former_file JOIN folder ON folder.id = folder_id "
+            "WHERE root_id = ? AND old_ino = ? AND size = ? AND old_mtime_ns = ? LIMIT 1",
+            (*what, *what),
+        )
+        return cursor.fetchone() is not None
 
     def folders(self, root_id: int) -> Iterator[bytes]:
         """Every folder that has current files, in byte order."""
@@ -143,6 +156,7 @@ class LedgerFiles:
                 tx.now_us,
             ),
         )
+        _old_no_more(tx, settled)
         if old_item == item_id:
             return
         self._journal(tx, settled, item_id, "file.settled" if is_new else "file.duplicated")
@@ -166,6 +180,15 @@ class LedgerFiles:
         cursor = self._readers.connection().cursor()
         cursor.row_factory = None
         return cursor
+
+
+def _old_no_more(tx: WriteTx, settled: Settled) -> None:
+    """A file that was taken is not old under another name either, nor is what its inode was before."""
+    tx.execute(
+        "UPDATE former_file SET old_ino = NULL WHERE old_ino = ? "
+        "AND EXISTS (SELECT 1 FROM folder WHERE folder.id = folder_id AND root_id = ?)",
+        (settled.stat.ino, settled.root_id),
+    )
 
 
 def _folder_id(tx: WriteTx, root_id: int, folder: bytes) -> int:
@@ -238,8 +261,9 @@ def _replaced(tx: WriteTx, old_item: int | None, folder_id: int, name: bytes) ->
 def _retire(tx: WriteTx, folder_id: int, name: bytes, state: FileState, reason: str) -> None:
     """Move a current row to the former ones."""
     tx.execute(
-        "INSERT INTO former_file (folder_id, name, size, state, item_id, reason, first_seen_us, changed_us) "
-        "SELECT folder_id, name, size, ?, item_id, ?, first_seen_us, ? FROM file WHERE folder_id = ? AND name = ?",
+        "INSERT INTO former_file (folder_id, name, size, state, item_id, reason, first_seen_us, changed_us, old_ino, "
+        "old_mtime_ns) SELECT folder_id, name, size, ?, item_id, ?, first_seen_us, ?, iif(state = 'old', ino, NULL), "
+        "iif(state = 'old', mtime_ns, NULL) FROM file WHERE folder_id = ? AND name = ?",
         (state, reason, tx.now_us, folder_id, name),
     )
     tx.execute("DELETE FROM file WHERE folder_id = ? AND name = ?", (folder_id, name))

@@ -19,6 +19,7 @@ from daemon.states import FileState
 from daemon.watch.names import Names, join
 from daemon.watch.opening import GONE_ERRNOS, lstat, stat_of
 from daemon.watch.roots import errno_name
+from daemon.watch.settle import as_old
 
 KNOWN = FileState.KNOWN.value
 
@@ -118,6 +119,8 @@ def _as_before(row: tuple[bytes, int, int, int, int, str], entry: Entry | None) 
     """Whether a file stands where it stood before, in a state that only a change ends."""
     if entry is None or entry.state not in SETTLED_STATES:
         return False
+    if entry.state == FileState.OLD:
+        return as_old(entry, Stat(*row[1:5]))
     return row[1:3] == entry[1:3] and entry.state != FileState.IRREGULAR
 
 

@@ -185,7 +185,8 @@ def sight(entry: Entry | None, stat: Stat, *, regular: bool, old_before_ns: int)
     """What to make of a file: ``entry`` is the ledger's row, ``stat`` what lstat says.
 
     Files whose inode changed last before ``old_before_ns`` (wall clock, nanoseconds) lay there before anything was to
-    be watched. One that was found old stays old while size and mtime stay: a chmod of 40,000 old calls sends none.
+    be watched. One that was found old stays old while its size stays and its inode or mtime: neither a chmod, a touch
+    nor a restored copy of 40,000 old calls sends any. ``OLD`` said again has the ledger learn the new stat.
     """
     state = None if entry is None else entry.state
     if not regular:
@@ -195,10 +196,22 @@ def sight(entry: Entry | None, stat: Stat, *, regular: bool, old_before_ns: int)
     if entry is None:
         return Sight.OLD if stat.ctime_ns < old_before_ns else Sight.NEW
     if state == FileState.OLD:
-        return Sight.NOTHING if entry[1:3] == stat[0:2] else Sight.NEW
+        return _old(entry, stat)
     if state == FileState.KNOWN:
         return _known(entry, stat)
     return Sight.RESUME if state in (FileState.SETTLING, FileState.ATTENTION) else Sight.NEW
+
+
+def _old(entry: Entry, stat: Stat) -> Sight:
+    if as_old(entry, stat):
+        return Sight.NOTHING
+    same = entry.size == stat.size and (entry.mtime_ns == stat.mtime_ns or entry.ino == stat.ino)
+    return Sight.OLD if same else Sight.NEW
+
+
+def as_old(entry: Entry, stat: Stat) -> bool:
+    """Whether an old file lies there as the ledger has it; its ctime says nothing."""
+    return (entry.size, entry.mtime_ns, entry.ino) == (stat.size, stat.mtime_ns, stat.ino)
 
 
 def _known(entry: Entry, stat: Stat) -> Sight:

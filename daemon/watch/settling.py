@@ -289,10 +289,14 @@ class Settling:
         what = sight(entry, stat, regular=kind is None, old_before_ns=self._place.old_before_ns)
         if what is Sight.IRREGULAR:
             self._saw(key, stat, FileState.IRREGULAR, kind or "")
-        elif what is Sight.OLD:
+        elif what is Sight.OLD or (entry is None and what is Sight.NEW and self._was_old(stat)):
             self._saw(key, stat, FileState.OLD, "older than the watch")
         elif what is not Sight.NOTHING and not self._still_unreadable(key, entry):
             self._begin(key, stat, again=what is Sight.AGAIN)
+
+    def _was_old(self, stat: Stat) -> bool:
+        """Whether it is an old file under another name: a rename renews ctime, and archiving must send nothing."""
+        return self._catalogue.was_old(self._place.row.id, stat)
 
     def _still_unreadable(self, key: Key, entry: Entry | None) -> bool:
         """Whether a file that could not be read cannot be read now either: then there is nothing new to say."""

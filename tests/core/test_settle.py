@@ -167,10 +167,13 @@ def test_mtime_never_makes_a_file_old() -> None:
     assert look(None, STAT._replace(mtime_ns=0), old_before_ns=50) is Sight.NEW
 
 
-def test_an_old_file_stays_old_under_chmod_and_is_new_when_its_content_may_have_moved() -> None:
-    assert look(entry(FileState.OLD), STAT._replace(ctime_ns=99), old_before_ns=60) is Sight.NOTHING
-    assert look(entry(FileState.OLD), STAT._replace(size=101)) is Sight.NEW
-    assert look(entry(FileState.OLD), STAT._replace(mtime_ns=2)) is Sight.NEW
+def test_an_old_file_stays_old_under_chmod_touch_and_a_restored_copy_and_is_new_as_another_one() -> None:
+    old = entry(FileState.OLD)
+    assert look(old, STAT._replace(ctime_ns=99), old_before_ns=60) is Sight.NOTHING
+    assert look(old, STAT._replace(mtime_ns=2, ctime_ns=99)) is Sight.OLD
+    assert look(old, STAT._replace(ino=8, ctime_ns=99)) is Sight.OLD
+    assert look(old, STAT._replace(size=101)) is Sight.NEW
+    assert look(old, STAT._replace(mtime_ns=2, ino=8)) is Sight.NEW
 
 
 def test_a_known_file_is_hashed_again_when_anything_about_it_moved() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from daemon.catalogue import Settled, Stat
+from daemon.catalogue import Settled, Sighting, Stat
 from daemon.contract import Acted, Event, Item
 from daemon.errors import (
     AnotherInstance,
@@ -39,6 +39,7 @@ from daemon.ledger.ledger import Ledger, copy_age, read_only
 from daemon.ledger.lock import holder
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.ledger.writer import WriteTx
+from daemon.states import FileState
 from tests.support.ledger import ROOT, Noted, Toy, toy
 
 MOUNTS = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -735,6 +736,24 @@ def test_other_content_under_the_same_name_replaces_and_keeps_both(house: Toy, t
     second = settle(house, tmp_path / "a")
     assert item(house, second).replaces == first
     assert [row["item_id"] for row in house.rows("SELECT item_id FROM former_file WHERE state = 'replaced'")] == [first]
+
+
+def test_an_old_file_is_known_by_its_inode_until_it_is_taken(house: Toy, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    found = (tmp_path / "a").stat()
+    stat = Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    files = house.ledger.files
+    root = files.register_root("recordings", os.fsencode(tmp_path), 0)
+    files.saw([Sighting(root.id, b"", b"a", stat, FileState.OLD)]).result(10)
+    assert files.was_old(root.id, stat)
+    files.vanish(root.id, b"", [b"a"]).result(10)
+    assert files.was_old(root.id, stat._replace(ctime_ns=1))
+    for other in (stat._replace(ino=1), stat._replace(size=1), stat._replace(mtime_ns=1)):
+        assert not files.was_old(root.id, other)
+    assert not files.was_old(root.id + 1, stat)
+    settle(house, tmp_path / "a")
+    files.vanish(root.id, b"", [b"a"]).result(10)
+    assert not files.was_old(root.id, stat)
 
 
 def test_contents_are_given_only_as_they_were_hashed(house: Toy, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting
+from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat
 from daemon.contract import Event, Inlet
 from daemon.states import FileState
 from daemon.watch.options import WatchOptions
@@ -52,6 +52,7 @@ class MemoryCatalogue:
     settled: list[Settled] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
     vanished: list[bytes] = field(default_factory=list)
+    gone: list[Entry] = field(default_factory=list)
     roots: list[RootRow] = field(default_factory=list)
     root_states: list[tuple[int, RootState, str]] = field(default_factory=list)
     refuse: bool = False
@@ -73,6 +74,11 @@ class MemoryCatalogue:
     def entry(self, root_id: int, folder: bytes, name: bytes) -> Entry | None:
         with self.changed:
             return self.rows.get((root_id, folder), {}).get(name)
+
+    def was_old(self, root_id: int, stat: Stat) -> bool:
+        with self.changed:
+            rows = [row for (root, _), rows in self.rows.items() if root == root_id for row in rows.values()]
+            return any(_is_old(row, stat) for row in (*rows, *self.gone))
 
     def folders(self, root_id: int) -> Iterator[bytes]:
         with self.changed:
@@ -96,7 +102,9 @@ class MemoryCatalogue:
     def vanish(self, root_id: int, folder: bytes, names: Iterable[bytes]) -> Future[None]:
         def write() -> None:
             for name in names:
-                if self.rows.get((root_id, folder), {}).pop(name, None) is not None:
+                entry = self.rows.get((root_id, folder), {}).pop(name, None)
+                if entry is not None:
+                    self.gone.append(entry)
                     self.vanished.append(folder + b"/" + name if folder else name)
 
         return self._commit(write)
@@ -165,6 +173,10 @@ class MemoryCatalogue:
     def until_root(self, state: RootState, timeout_s: float = 8.0) -> None:
         """Wait until the last state of a root is this one."""
         self.until(lambda: bool(self.root_states) and self.root_states[-1][1] is state, f"root {state}", timeout_s)
+
+
+def _is_old(row: Entry, stat: Stat) -> bool:
+    return row.state == FileState.OLD and (row.size, row.mtime_ns, row.ino) == (stat.size, stat.mtime_ns, stat.ino)
 
 
 def inlet(folder: Path, role: str = "recordings") -> Inlet:

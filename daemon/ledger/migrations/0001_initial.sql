@@ -67,6 +67,7 @@ CREATE TABLE file (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX file_by_item ON file (item_id) WHERE item_id IS NOT NULL;
 CREATE INDEX file_not_known ON file (state) WHERE state != 'known';
+CREATE INDEX file_old ON file (ino) WHERE state = 'old';
 
 -- What lay there once: older versions of a name, and names that disappeared.
 CREATE TABLE former_file (
@@ -78,8 +79,11 @@ CREATE TABLE former_file (
   item_id        INTEGER REFERENCES item (id),
   reason         TEXT NOT NULL DEFAULT '',
   first_seen_us  INTEGER NOT NULL,
-  changed_us     INTEGER NOT NULL
+  changed_us     INTEGER NOT NULL,
+  old_ino        INTEGER,                    -- of a file that was old: it is known by these under another name
+  old_mtime_ns   INTEGER
 ) STRICT;
+CREATE INDEX former_file_old ON former_file (old_ino) WHERE old_ino IS NOT NULL;
 CREATE INDEX former_file_by_name ON former_file (folder_id, name);
 CREATE INDEX former_file_by_item ON former_file (item_id) WHERE item_id IS NOT NULL;
 
