@@ -73,9 +73,10 @@ def open_ledger(state: Path) -> Ledger:
 
 
 def make_known(folder: Path, files: int) -> Known:
-    """A new tree of so many files, and a ledger that knows every one of them."""
+    """A tree of so many files, made where there is none yet, and a new ledger that knows every one of them."""
     tree, state = folder / "tree", folder / "state"
-    make_tree(tree, files)
+    if not tree.exists():
+        make_tree(tree, files)
     ledger = open_ledger(state)
     try:
         root = ledger.files.register_root("recordings", os.fsencode(tree), 0)
@@ -125,10 +126,13 @@ def _know(tx: WriteTx, folder_id: int, path: str, stat: tuple[int, int, int, int
 
 @contextmanager
 def known(folder: Path, files: int, kept: Path | None) -> Iterator[Known]:
-    """A tree and its ledger: ``kept`` where given, made there when it is missing; else made and removed afterwards."""
+    """A tree and its ledger: in ``kept`` where given, which makes what is missing there; else removed afterwards.
+
+    A kept ledger that the program does not know any more (migrations) is removed by hand; the tree may stay.
+    """
     if kept is not None:
-        if not kept.exists():
-            kept.mkdir(parents=True)
+        kept.mkdir(parents=True, exist_ok=True)
+        if not (kept / "state").exists():
             make_known(kept, files)
         yield Known(kept / "tree", kept / "state", 1)
     else:
