@@ -56,12 +56,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RootRow:
-    """A root as the ledger knows it. ``registered_ns`` is the wall clock of its first registration, in nanoseconds."""
+    """A root as the ledger knows it. ``registered_ns`` is the wall clock of its first registration, in nanoseconds,
+    ``adopted_ns`` that at which a person said that all below it was delivered: 0 where nobody did."""
 
     id: int
     role: str
     path: bytes
     registered_ns: int
+    adopted_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ Files
     window say that it is finished; ``known`` once its content was hashed and tied to an item. ``replaced`` rows are
     older versions of a name that now holds other content; they stay for the audit. ``gone`` means that the name
     disappeared while its root was healthy: absence under a sick root is never disappearance. ``old`` files lay
-    there before callspool was installed: listed, never sent, until told. ``attention`` never settled in
-    ``watch.max_settle``.
+    there before callspool was installed, or before a restored ledger was adopted: listed, never sent, until told.
+    ``attention`` never settled in ``watch.max_settle``.
 
 Jobs
     A job is one thing to decide about one subject. It is ``ready`` when due, ``running`` while a worker holds
@@ -19,7 +19,8 @@ Jobs
 Effects
     An effect is one change of the world outside the ledger. The row is durable before the world is touched, so
     a crash leaves ``in_flight``, which start-up turns into ``in_doubt``: such an effect is looked up (``find``)
-    before it is performed again. ``superseded`` effects were pending when the decision behind them changed.
+    before it is performed again. ``superseded`` effects were pending when the decision behind them changed, or in
+    doubt when newer content went in their place.
 """
 
 from __future__ import annotations
@@ -84,16 +85,22 @@ FILE_MOVES: Mapping[FileState, Mapping[str, FileState]] = {
         "emptied": FileState.EMPTY,
         "denied": FileState.UNREADABLE,
         "overdue": FileState.ATTENTION,
+        "written_off": FileState.OLD,
         "vanished": FileState.GONE,
     },
-    FileState.KNOWN: {"changed": FileState.REPLACED, "vanished": FileState.GONE},
-    FileState.EMPTY: {"grown": FileState.SETTLING, "vanished": FileState.GONE},
-    FileState.UNREADABLE: {"readable": FileState.SETTLING, "vanished": FileState.GONE},
-    FileState.IRREGULAR: {"changed": FileState.SETTLING, "vanished": FileState.GONE},
+    FileState.KNOWN: {
+        "changed": FileState.REPLACED,
+        "written_off": FileState.OLD,
+        "vanished": FileState.GONE,
+    },
+    FileState.EMPTY: {"grown": FileState.SETTLING, "written_off": FileState.OLD, "vanished": FileState.GONE},
+    FileState.UNREADABLE: {"readable": FileState.SETTLING, "written_off": FileState.OLD, "vanished": FileState.GONE},
+    FileState.IRREGULAR: {"changed": FileState.SETTLING, "written_off": FileState.OLD, "vanished": FileState.GONE},
     FileState.OLD: {"changed": FileState.SETTLING, "adopted": FileState.SETTLING, "vanished": FileState.GONE},
     FileState.ATTENTION: {
         "changed": FileState.SETTLING,
         "settled": FileState.KNOWN,
+        "written_off": FileState.OLD,
         "vanished": FileState.GONE,
     },
     FileState.REPLACED: {},
@@ -131,6 +138,7 @@ EFFECT_MOVES: Mapping[EffectState, Mapping[str, EffectState]] = {
         "found": EffectState.DONE,
         "absent": EffectState.PENDING,
         "unasked": EffectState.IN_DOUBT,  # the destination could not be reached to be asked
+        "superseded": EffectState.SUPERSEDED,  # newer content goes instead, and its fate stays unlearned
     },
     EffectState.PARKED: {"retried": EffectState.PENDING, "superseded": EffectState.SUPERSEDED},
     EffectState.SUPERSEDED: {"planned": EffectState.PENDING},

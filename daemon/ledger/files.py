@@ -36,14 +36,17 @@ class LedgerFiles:
 
         def register(tx: WriteTx) -> RootRow:
             # A person who ended hold mode on an empty ledger has said what the first roots count from.
-            told = tx.row("SELECT value FROM meta WHERE key = 'registered_ns'")
+            told = {
+                row["key"]: int(row["value"]) for row in tx.rows("SELECT key, value FROM meta WHERE key LIKE '%_ns'")
+            }
+            registered_ns, adopted_ns = told.get("registered_ns", now_ns), told.get("adopted_ns", 0)
             tx.execute(
-                "INSERT INTO root (host_id, role, path, registered_ns, changed_us) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (role, path) DO NOTHING",
-                (tx.host_id, role, path, now_ns if told is None else int(told["value"]), tx.now_us),
+                "INSERT INTO root (host_id, role, path, registered_ns, adopted_ns, changed_us) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (role, path) DO NOTHING",
+                (tx.host_id, role, path, registered_ns, adopted_ns, tx.now_us),
             )
-            row = tx.rows("SELECT id, registered_ns FROM root WHERE role = ? AND path = ?", (role, path))[0]
-            return RootRow(row["id"], role, path, row["registered_ns"])
+            row = tx.rows("SELECT id, registered_ns, adopted_ns FROM root WHERE role = ? AND path = ?", (role, path))[0]
+            return RootRow(row["id"], role, path, row["registered_ns"], row["adopted_ns"])
 
         return self._writer.write("root.registered", register)
 

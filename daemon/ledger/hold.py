@@ -25,7 +25,8 @@ FIX = (
 class Released:
     """Hold mode ends. Files first seen from now on count as new after ``registered_ns`` (inode change time).
 
-    ``adopt``: what was open when the copy was made is over, but for jobs with something to send: those wait for a
+    ``adopt``: what lies there is old, whatever the configuration says of old files, and with it what was on its way
+    when the copy was made. What was open then is over, but for jobs with something to send: those wait for a
     person, since it may have been sent.
     """
 
@@ -35,12 +36,18 @@ class Released:
     def write(self, tx: Tx) -> None:
         """Move every root's registration, and park what was open where its fate is unknown."""
         tx.execute("DELETE FROM meta WHERE key = 'hold'")
+        adopted_ns = self.registered_ns if self.adopt else 0
         tx.execute(
-            "INSERT OR REPLACE INTO meta SELECT 'registered_ns', ? WHERE NOT EXISTS (SELECT 1 FROM root)",
-            (str(self.registered_ns),),
+            "INSERT OR REPLACE INTO meta SELECT * FROM (VALUES ('registered_ns', ?), ('adopted_ns', ?)) "
+            "WHERE NOT EXISTS (SELECT 1 FROM root)",
+            (str(self.registered_ns), str(adopted_ns)),
         )
-        tx.execute("UPDATE root SET registered_ns = ?", (self.registered_ns,))
+        tx.execute("UPDATE root SET registered_ns = ?, adopted_ns = ?", (self.registered_ns, adopted_ns))
         if self.adopt:
+            tx.execute(
+                "UPDATE file SET state = 'old', reason = 'adopted: it may have been delivered after the copy was made' "
+                "WHERE state NOT IN ('known', 'old')"
+            )
             tx.execute(
                 "UPDATE job SET state = 'parked', waits_for = NULL, reason = 'adopted: it may have been delivered "
                 "after the copy was made', fix = 'look there; callspool explain tells what it is' "

@@ -180,7 +180,7 @@ class LedgerContents:
             try:
                 if row["state"] == FileState.KNOWN and _stat_of(os.lstat(path)) == expected:
                     return path, expected
-                moved = True
+                moved = moved or row["state"] != FileState.OLD  # an old one settles when a person says so
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:  # the folder cannot be searched now: that is not disappearance

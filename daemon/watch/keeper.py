@@ -476,10 +476,13 @@ class Keeper:
 
 
 def _old_before(row: RootRow, options: WatchOptions) -> int:
-    """Nanoseconds of the wall clock: files whose inode changed before are old when first seen."""
+    """Nanoseconds of the wall clock: files whose inode changed before are old when first seen.
+
+    What a person adopted is delivered, whatever the configuration says of old files.
+    """
     if isinstance(options.since, datetime):
-        return nanoseconds(options.since)
-    return row.registered_ns if options.since == "install" else 0
+        return max(nanoseconds(options.since), row.adopted_ns)
+    return row.registered_ns if options.since == "install" else row.adopted_ns
 
 
 def nanoseconds(moment: datetime) -> int:

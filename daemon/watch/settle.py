@@ -186,20 +186,27 @@ def sight(entry: Entry | None, stat: Stat, *, regular: bool, old_before_ns: int)
 
     Files whose inode changed last before ``old_before_ns`` (wall clock, nanoseconds) lay there before anything was to
     be watched. One that was found old stays old while its size stays and its inode or mtime: neither a chmod, a touch
-    nor a restored copy of 40,000 old calls sends any. ``OLD`` said again has the ledger learn the new stat.
+    nor a restored copy of 40,000 old calls sends any. ``OLD`` said again has the ledger learn the new stat. What became
+    other than the ledger has it before that moment is old too: the ledger is a copy of an earlier one, and was adopted.
     """
     state = None if entry is None else entry.state
     if not regular:
         return Sight.NOTHING if state == FileState.IRREGULAR else Sight.IRREGULAR
     if stat.size == 0:
         return Sight.NOTHING if state == FileState.EMPTY else Sight.EMPTY
-    if entry is None:
-        return Sight.OLD if stat.ctime_ns < old_before_ns else Sight.NEW
-    if state == FileState.OLD:
+    if state in (FileState.SETTLING, FileState.ATTENTION):
+        return Sight.RESUME
+    if state == FileState.UNREADABLE:
+        return Sight.NEW
+    what = Sight.NEW if entry is None else _against(entry, stat)
+    rewritten = entry is None or entry[1:3] != stat[0:2]
+    return Sight.OLD if rewritten and what is not Sight.NOTHING and stat.ctime_ns < old_before_ns else what
+
+
+def _against(entry: Entry, stat: Stat) -> Sight:
+    if entry.state == FileState.OLD:
         return _old(entry, stat)
-    if state == FileState.KNOWN:
-        return _known(entry, stat)
-    return Sight.RESUME if state in (FileState.SETTLING, FileState.ATTENTION) else Sight.NEW
+    return _known(entry, stat) if entry.state == FileState.KNOWN else Sight.NEW
 
 
 def _old(entry: Entry, stat: Stat) -> Sight:

@@ -176,6 +176,16 @@ def test_an_old_file_stays_old_under_chmod_touch_and_a_restored_copy_and_is_new_
     assert look(old, STAT._replace(mtime_ns=2, ino=8)) is Sight.NEW
 
 
+def test_what_changed_before_a_restored_ledger_was_adopted_is_old_whatever_the_ledger_has_it_as() -> None:
+    rewritten = STAT._replace(size=101, mtime_ns=2, ctime_ns=98)
+    for state in (FileState.KNOWN, FileState.OLD, FileState.EMPTY, FileState.IRREGULAR):
+        assert look(entry(state), rewritten, old_before_ns=99) is Sight.OLD
+        assert look(entry(state), rewritten, old_before_ns=98) is Sight.NEW
+    assert look(entry(FileState.KNOWN), STAT._replace(mtime_ns=2, ctime_ns=98), old_before_ns=99) is Sight.OLD
+    assert look(entry(FileState.KNOWN), old_before_ns=99) is Sight.NOTHING
+    assert look(entry(FileState.KNOWN), STAT._replace(ino=8), old_before_ns=99) is Sight.AGAIN, "other inode numbers"
+
+
 def test_a_known_file_is_hashed_again_when_anything_about_it_moved() -> None:
     assert look(entry(FileState.KNOWN)) is Sight.NOTHING
     for moved in (STAT._replace(ctime_ns=51), STAT._replace(mtime_ns=2), STAT._replace(ino=8)):

@@ -577,6 +577,28 @@ def test_adopt_takes_what_lies_there_as_delivered(held: Toy) -> None:
     assert "ledger.adopted" in held.names()
 
 
+def test_adopt_writes_off_what_was_on_its_way_when_the_copy_was_made(held: Toy) -> None:
+    files = held.ledger.files
+    root = files.register_root("recordings", b"/calls", 5)
+    states = (FileState.SETTLING, FileState.EMPTY, FileState.UNREADABLE, FileState.IRREGULAR, FileState.ATTENTION)
+    files.saw([Sighting(root.id, b"", state.encode(), Stat(1, 2, 3, 4), state) for state in states]).result(10)
+    held.ledger.act("ledger.adopt", hold.adopt_act, {})
+    assert {entry.state for entry in files.entries(root.id, b"")} == {"old"}
+    row = files.register_root("recordings", b"/calls", 5)
+    assert row.adopted_ns == row.registered_ns > 5
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+def test_a_decision_on_an_empty_ledger_holds_for_the_roots_that_come(tmp_path: Path, adopted: bool) -> None:
+    with toy(tmp_path, start=False) as house:
+        note(house, "lost")
+    cut_header(house.paths.ledger)
+    with toy(tmp_path, start=False) as house:
+        house.ledger.act("it", hold.adopt_act if adopted else hold.redeliver_act, {})
+        row = house.ledger.files.register_root("recordings", b"/calls", 5)
+        assert (row.registered_ns > 5, row.adopted_ns > 5) == (adopted, adopted)
+
+
 def test_redeliver_takes_what_the_ledger_does_not_know(held: Toy) -> None:
     held.ledger.act("ledger.redeliver", hold.redeliver_act, {})
     assert held.ledger.hold is None

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.catalogue import RootState
+from daemon.catalogue import RootRow, RootState
 from daemon.contract import Event
 from daemon.errors import BadRequest
 from daemon.states import FileState
@@ -781,6 +781,21 @@ def test_since_says_what_of_the_first_sight_is_taken(root: Path, since: object) 
     time.sleep(0.03)
     with watched(root, replace(QUICK, since=since)) as running:  # type: ignore[arg-type]
         running.catalogue.until_taken(b"old.ogg")
+
+
+@pytest.mark.parametrize("since", ["install", "all", datetime(2020, 1, 1, tzinfo=UTC)])
+def test_what_was_adopted_is_old_whatever_since_says(root: Path, since: object) -> None:
+    (root / "delivered.ogg").write_bytes(ogg())
+    time.sleep(0.03)
+    catalogue = MemoryCatalogue()
+    adopted_ns = time.time_ns() - 10_000_000
+    catalogue.roots.append(RootRow(1, "recordings", os.fsencode(root), adopted_ns, adopted_ns))
+    with watched(root, replace(QUICK, since=since), catalogue) as running:  # type: ignore[arg-type]
+        (root / "new.ogg").write_bytes(ogg(b"new"))
+        running.catalogue.until_seen(b"delivered.ogg", FileState.OLD)
+        running.catalogue.until_taken(b"new.ogg")
+        assert running.watch.drain(5)
+        assert running.catalogue.names() == {b"new.ogg"}
 
 
 def test_a_restart_takes_nothing_twice_and_goes_on_with_what_was_settling(root: Path) -> None:

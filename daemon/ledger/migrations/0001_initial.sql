@@ -12,6 +12,7 @@ CREATE TABLE root (
   role           TEXT NOT NULL,
   path           BLOB NOT NULL,
   registered_ns  INTEGER NOT NULL,
+  adopted_ns     INTEGER NOT NULL DEFAULT 0,
   state          TEXT NOT NULL DEFAULT 'waiting_for_root'
                  CHECK (state IN ('waiting_for_root', 'watching', 'polling', 'degraded')),
   reason         TEXT NOT NULL DEFAULT '',
