@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
+from daemon.folders import OwnFolder as OwnFolder
 from daemon.outward import Address as Address
 from daemon.outward import SecretFile as SecretFile
 from daemon.quantities import bitrate as bitrate
@@ -203,7 +204,8 @@ class Effect:
     ``identity`` names what is changed; an effect of the same type and identity with other content supersedes one
     still pending. ``dest`` names the destination whose health it shares. ``given`` holds, when it is performed, the
     receipts of the effects that stand before it in its job, by their ``identity``; ``sends`` how often it was started
-    before.
+    before; ``unlearned`` whether other content of the same identity was sent before, and nobody learned its fate: then
+    what is there now need not be this.
     """
 
     type: str
@@ -213,6 +215,7 @@ class Effect:
     key: str
     given: Mapping[str, Receipt] = field(default_factory=dict)
     sends: int = 0
+    unlearned: bool = False
 
     @classmethod
     def of(cls, type_: str, identity: str, dest: str, payload: Fields) -> Effect:

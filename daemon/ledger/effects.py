@@ -5,7 +5,8 @@ before the world is touched. *confirm* keeps its receipt, and with the last one 
 twin. Each is short, and none is open while a program or a network call runs.
 
 An effect may serve several jobs. One of them performs it; the others find it in flight, wait, and are woken by its
-outcome.
+outcome. While one is in flight or in doubt, no other content of the same identity is started: what was sent first must
+be known before something newer is sent after it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from daemon.contract import Effect, Event, Fields, Job, JobSpec, Outcome, Planned, Postponed, Receipt
 from daemon.ledger import destinations, jobs
@@ -25,6 +27,12 @@ from daemon.states import EFFECT_MOVES, EffectState, move_effect
 
 ANSWER_CAP = 4096
 """Characters kept of what a destination answered."""
+
+UNLEARNED = "sent, and nobody learned whether it arrived"
+"""Why an effect was superseded out of doubt: what answers for its identity may be its content."""
+
+_ABSENT = frozenset({"not_sent", "throttled", "denied", "refused"})
+"""Moves that say that this sending did not bring it about, and nothing of one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +92,50 @@ def accept(tx: WriteTx, job: Job, outcome: Outcome, lanes: Mapping[str, str], na
 
 def undone(rows: RowsOf, job: Job) -> tuple[Due, ...]:
     """The job's effects that are not done, in order, each with the receipts of those before it."""
+    return _undone_of(rows, job.id)
+
+
+def _undone_of(rows: RowsOf, job_id: int) -> tuple[Due, ...]:
     given: dict[str, Receipt] = {}
     left: list[Due] = []
     for row in rows(
         "SELECT effect.* FROM job_effect JOIN effect ON effect.key = effect_key WHERE job_id = ? ORDER BY position",
-        (job.id,),
+        (job_id,),
     ):
         if row["state"] == EffectState.DONE:
             given[row["identity"]] = Receipt(json.loads(row["receipt"]))
         else:
-            left.append(_due_of(row, given))
+            due = _due_of(row, given)
+            left.append(_beside_rivals(due, _rivals(rows, due)) if due.state is EffectState.IN_DOUBT else due)
     return tuple(left)
+
+
+def rival_in_doubt(rows: RowsOf, due: Due) -> Due | None:
+    """Other content of the same identity, of unknown fate, that keeps a pending effect from being started; the oldest
+    such, as it stands in its own job.
+    """
+    if standing(rows, due).state is not EffectState.PENDING:
+        return None
+    found = rows(
+        "SELECT effect.*, job_id FROM effect JOIN job_effect ON effect_key = key "
+        "WHERE type = ? AND identity = ? AND key != ? AND state = 'in_doubt' ORDER BY effect.created_us LIMIT 1",
+        (due.effect.type, due.effect.identity, due.effect.key),
+    )
+    for row in found:
+        return next(left for left in _undone_of(rows, row["job_id"]) if left.effect.key == row["key"])
+    return None
+
+
+def overtaken(rows: RowsOf, due: Due) -> Literal["wanted", "sent"] | None:
+    """Whether newer content of the same identity is wanted instead, or even was sent."""
+    found = rows(
+        "SELECT sends FROM effect WHERE type = ? AND identity = ? AND state != 'superseded' "
+        "AND created_us > (SELECT created_us FROM effect WHERE key = ?) ORDER BY sends DESC LIMIT 1",
+        (due.effect.type, due.effect.identity, due.effect.key),
+    )
+    if not found:
+        return None
+    return "sent" if found[0]["sends"] else "wanted"
 
 
 def standing(rows: RowsOf, due: Due) -> Due:
@@ -119,20 +160,18 @@ def receipt(rows: RowsOf, due: Due) -> Receipt:
 def start(tx: WriteTx, due: Due) -> Due | None:
     """Effect → in flight, with its fresh counts.
 
-    None when another job moved it since ``due`` was read, or has older or newer content of the same identity in flight.
+    None when another job moved it since ``due`` was read, or where older or newer content of the same identity is in
+    flight, or in doubt.
     """
     now = standing(tx.rows, due)
     if now.state is not due.state or "started" not in EFFECT_MOVES[now.state]:
         return None
-    effect = due.effect
-    rival = tx.row(
-        "SELECT 1 FROM effect WHERE type = ? AND identity = ? AND key != ? AND state = 'in_flight'",
-        (effect.type, effect.identity, effect.key),
-    )
-    if rival is not None:
+    rivals = _rivals(tx.rows, due)
+    found = {row["state"] for row in rivals}
+    if "in_flight" in found or ("in_doubt" in found and now.state is not EffectState.IN_DOUBT):
         return None
-    _move(tx, effect.key, now.state, "started", sends=now.sends + 1)
-    return now
+    _move(tx, due.effect.key, now.state, "started", sends=now.sends + 1)
+    return _beside_rivals(now, rivals)
 
 
 def confirm(tx: WriteTx, job: Job, due: Due, receipt: Receipt, lanes: Mapping[str, str]) -> None:
@@ -149,14 +188,26 @@ def confirm(tx: WriteTx, job: Job, due: Due, receipt: Receipt, lanes: Mapping[st
         fact.write(tx)
     if receipt.event is not None:
         tx.journal(receipt.event)
-    _wake_sharers(tx, job, due, lanes, "waiting", "parked")
+    if due.state is EffectState.IN_DOUBT:
+        _wake_kin(tx, job, due, lanes)
+    else:
+        _wake_sharers(tx, job, due, lanes, "waiting", "parked")
 
 
-def absent(tx: WriteTx, due: Due) -> None:
-    """An effect in doubt was looked up and is not there: it may be decided anew."""
+def absent(tx: WriteTx, job: Job, due: Due, lanes: Mapping[str, str]) -> None:
+    """An effect in doubt was looked up and is not there: it may be decided anew, by every job that waited for this."""
     state = _state(tx, due.effect.key)
     if state is EffectState.IN_DOUBT:
         _move(tx, due.effect.key, state, "absent")
+        _wake_kin(tx, job, due, lanes)
+
+
+def give_up(tx: WriteTx, job: Job, due: Due, lanes: Mapping[str, str]) -> None:
+    """Newer content goes in place of an effect in doubt, which is never sent again."""
+    state = _state(tx, due.effect.key)
+    if state is EffectState.IN_DOUBT:
+        _move(tx, due.effect.key, state, "superseded", reason=UNLEARNED)
+        _wake_kin(tx, job, due, lanes)
 
 
 def finish(tx: WriteTx, job: Job, lanes: Mapping[str, str]) -> None:
@@ -167,8 +218,11 @@ def finish(tx: WriteTx, job: Job, lanes: Mapping[str, str]) -> None:
         jobs.add_job(tx, _spec_in(given), lanes)
 
 
-def fail(tx: WriteTx, job: Job, due: Due, setback: Setback, lanes: Mapping[str, str]) -> None:
-    """The effect did not come about, or its fate is unknown: commit what the retry policy decided."""
+def fail(tx: WriteTx, job: Job, due: Due, setback: Setback, lanes: Mapping[str, str], *, doubted: bool = False) -> None:
+    """The effect did not come about, or its fate is unknown: commit what the retry policy decided.
+
+    ``doubted``: an earlier sending of it may have arrived; that this one did not leaves the doubt where it was.
+    """
     if setback.destination is not None:
         destinations.keep(tx, setback.destination)
     state = _state(tx, due.effect.key)
@@ -179,7 +233,7 @@ def fail(tx: WriteTx, job: Job, due: Due, setback: Setback, lanes: Mapping[str, 
         tx,
         due.effect.key,
         state,
-        setback.move,
+        "unanswered" if doubted and setback.move in _ABSENT else setback.move,
         failures=due.failures + setback.counts,
         refusals=due.refusals + setback.refused,
         reason=setback.reason,
@@ -272,6 +326,31 @@ def _wake_sharers(tx: WriteTx, job: Job, due: Due, lanes: Mapping[str, str], *st
     ):
         if row["state"] in states:
             jobs.add_job(tx, JobSpec(row["kind"], row["key"]), lanes)
+
+
+def _wake_kin(tx: WriteTx, job: Job, due: Due, lanes: Mapping[str, str]) -> None:
+    """A doubt is over: whoever wants this effect, or other content of the same identity, looks again."""
+    for row in tx.rows(
+        "SELECT DISTINCT kind, job.key FROM effect JOIN job_effect ON effect_key = effect.key "
+        "JOIN job ON job.id = job_id WHERE type = ? AND identity = ? AND job.id != ? "
+        "AND job.state IN ('waiting', 'parked')",
+        (due.effect.type, due.effect.identity, job.id),
+    ):
+        jobs.add_job(tx, JobSpec(row["kind"], row["key"]), lanes)
+
+
+def _rivals(rows: RowsOf, due: Due) -> list[sqlite3.Row]:
+    """State and reason of all other content of the effect's identity."""
+    effect = due.effect
+    return rows(
+        "SELECT state, reason FROM effect WHERE type = ? AND identity = ? AND key != ?",
+        (effect.type, effect.identity, effect.key),
+    )
+
+
+def _beside_rivals(due: Due, rivals: Sequence[sqlite3.Row]) -> Due:
+    unlearned = any(row["state"] == EffectState.SUPERSEDED and row["reason"] == UNLEARNED for row in rivals)
+    return replace(due, effect=replace(due.effect, unlearned=True)) if unlearned else due
 
 
 def _state(tx: WriteTx, key: str) -> EffectState:

@@ -4,6 +4,9 @@ An effect's way, with the transaction of each step in brackets:
 
     gate → [start] → perform → [confirm | fail]          in doubt: gate → find → [confirm | absent | fail]
 
+Where other content of the same identity is in doubt, start is refused: its fate is learned first, and the job decided
+anew.
+
 What a destination's answer does to its health is decided inside the transaction that records the answer, from the row
 as it stands there: answers of several workers arrive in some order, and each sees what the last one left.
 """
@@ -32,6 +35,11 @@ from daemon.trace import point
 LOOK_AGAIN = timedelta(seconds=2)
 """How soon a job is looked at again whose file moved under it, or whose effect is under way for another job. The watch
 settles the file meanwhile; the other job's outcome usually wakes it sooner."""
+
+DOUBTED = "sent, but not answered: it may have arrived, and the destination cannot be asked"
+DOUBTED_BEFORE = (
+    "an earlier version was sent, but not answered: it may have arrived, and the destination cannot be asked"
+)
 
 
 class Delivery:
@@ -74,7 +82,7 @@ class Delivery:
             doubtful = [place for place, due in enumerate(left) if due.state is EffectState.IN_DOUBT]
             if not doubtful:
                 return True
-            if not self._resolve_one(job, left[: doubtful[0] + 1]):
+            if not self._resolve_one(job, left[: doubtful[0] + 1], DOUBTED):
                 return False
 
     def perform(self, job: Job, left: Sequence[Due], *, finish: bool = True) -> bool:
@@ -104,8 +112,11 @@ class Delivery:
 
     # ---------------------------------------------------------------------------------------------- in doubt
 
-    def _resolve_one(self, job: Job, left: Sequence[Due]) -> bool:
-        """Learn the fate of the last of these, which stands behind the others in the job's order."""
+    def _resolve_one(self, job: Job, left: Sequence[Due], reason: str) -> bool:
+        """Learn the fate of the last of these, which stands behind the others in the job's order.
+
+        ``reason`` is what a person is told where nobody but them can learn it.
+        """
         due = left[-1]
         dest = due.effect.dest
         shut = self._gates.enter(dest, self._clock.now(), told=job.told)
@@ -117,12 +128,14 @@ class Delivery:
             if isinstance(found, Receipt):
                 self._confirm(job, due, found, last=False)
             elif found == "absent":
-                self._absent(due)
+                self._absent(job, due)
         finally:
             self._gates.leave(dest)
         if found == "unasked":
             return False
-        return found != "unknown" or (self._may_resend(job, due) and self.perform(job, left, finish=False))
+        if found != "unknown" or self._given_up(job, due):
+            return True
+        return self._may_resend(job, due, reason) and self.perform(job, left, finish=False)
 
     def _look_up(self, job: Job, due: Due) -> Receipt | Literal["absent", "unknown", "unasked"]:
         """Ask the destination. One that is not there to be asked is treated as for any other effect."""
@@ -136,22 +149,38 @@ class Delivery:
             self._on_event(Event("effect.doubted", fields))
             return "unknown"
 
-    def _absent(self, due: Due) -> None:
+    def _absent(self, job: Job, due: Due) -> None:
         now = self._clock.now()
 
         def absent(tx: WriteTx) -> None:
-            effects.absent(tx, due)
+            effects.absent(tx, job, due, self._ledger.lanes)
             after, events = retry.answered(destinations.current(tx, due.effect.dest), now)
             self._keep(tx, after, events)
 
         self._ledger.write(f"{due.effect.type}.absent", absent)
 
-    def _may_resend(self, job: Job, due: Due) -> bool:
+    def _given_up(self, job: Job, due: Due) -> bool:
+        """Whether newer content goes in place of an effect in doubt: it does once it was sent, and where a person says
+        of what is otherwise held for them that something be sent.
+        """
+        with self._ledger.view() as view:
+            overtaken = effects.overtaken(view.rows, due)
+        if overtaken is None or (overtaken == "wanted" and not (job.told and self._holds(due))):
+            return False
+        self._ledger.write(
+            f"{due.effect.type}.superseded", lambda tx: effects.give_up(tx, job, due, self._ledger.lanes)
+        )
+        return True
+
+    def _holds(self, due: Due) -> bool:
+        """Whether a doubt about the effect that cannot be looked up is a person's to end."""
+        return self._performers[due.effect.type].doubt(due.effect) == "hold"
+
+    def _may_resend(self, job: Job, due: Due, reason: str) -> bool:
         """Whether an effect in doubt may be sent again under its key; otherwise the job is parked for a person, and the
         effect stays in doubt: whoever comes next asks again."""
-        if job.told or self._performers[due.effect.type].doubt(due.effect) == "resend":
+        if job.told or not self._holds(due):
             return True
-        reason = "sent, but not answered: it may have arrived, and the destination cannot be asked"
         fix = f"look there, then callspool retry {self._names.subject(job)}"
         self._ledger.write("job.parked", lambda tx: jobs.park(tx, job, reason, fix, self._names.fields(job)))
         return False
@@ -167,11 +196,17 @@ class Delivery:
             return None
         try:
             started = self._ledger.write(f"{due.effect.type}.started", lambda tx: effects.start(tx, due))
-            if started is None:
-                return self._elsewhere(job, due, last=last)
-            return self._send(job, started, last=last)
+            if started is not None:
+                return self._send(job, started, last=last)
         finally:
             self._gates.leave(dest)
+        with self._ledger.view() as view:
+            rival = effects.rival_in_doubt(view.rows, due)
+        if rival is None:
+            return self._elsewhere(job, due, last=last)
+        if self._resolve_one(job, (rival,), DOUBTED_BEFORE):
+            self._ledger.write("job.woken", lambda tx: jobs.leave(tx, job, "woken", counts=False))
+        return None
 
     def _send(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
         name = due.effect.type
@@ -201,7 +236,7 @@ class Delivery:
         self._ledger.write(f"{due.effect.type}.failed", failed)
 
     def _elsewhere(self, job: Job, due: Due, *, last: bool) -> Receipt | None:
-        """Another job moved this very effect: it is done, parked, or under way."""
+        """Another job moved this very effect, or has other content under way: done, parked, or to be waited for."""
 
         def look(tx: WriteTx) -> Receipt | None:
             now = effects.standing(tx.rows, due)
@@ -239,11 +274,13 @@ class Delivery:
         dest = due.effect.dest
         patience = self._patience.get(dest, retry.DEFAULT_PATIENCE)
         subject, named = self._names.subject(job), self._names.fields(job)
+        # What is held was sent again only on the word of a person, who knows that it had not arrived.
+        doubted = due.state is EffectState.IN_DOUBT and not self._holds(due)
 
         def failed(tx: WriteTx) -> None:
             at = Situation(due, destinations.current(tx, dest), patience, subject, named, now, chance)
             setback = decide(error, at)
-            effects.fail(tx, job, due, setback, self._ledger.lanes)
+            effects.fail(tx, job, due, setback, self._ledger.lanes, doubted=doubted)
             if setback.destination is not None:
                 self._gates.put(setback.destination)
 

@@ -97,11 +97,12 @@ class CallPerformer:
     def find(self, effect: Effect, /) -> Receipt | None:
         """Ask the CRM for the call by its id, where it can be asked.
 
-        A call that was there before we sent this one (an update) cannot be told from it, so then nothing is asked.
+        A call that was there before we sent this one (an update), or may have been, cannot be told from it, so then
+        nothing is asked.
         Where the CRM has no usable answer now, that is no reason to send again: NotSent, and it is asked again later.
         """
         template = self._settings.lookup_url
-        if not template or _payload(effect)["update"]:
+        if not template or _may_be_older(effect):
             raise Unanswered("the CRM cannot be asked for this call")
         began_s = self._clock.monotonic()
         try:
@@ -118,12 +119,16 @@ class CallPerformer:
         return self._receipt(effect, answer, began_s, size_bytes=0, attempts=effect.sends)
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Post the call data under its call id."""
+        """Post the call data under its call id.
+
+        A conflict that names our id means that it is there, unless older content may be what is there.
+        """
         body, url = _payload(effect)["body"], _url(effect)
         began_s = self._clock.monotonic()
         content = json.dumps(body if url is None else with_url(body, url), separators=(",", ":")).encode("ascii")
         answer = self._client.post_json(cast("str", self._settings.call_data_url), effect.key, content)
-        if not (answer.status == CONFLICT and names_call(answer, _call_id(effect))):
+        known = answer.status == CONFLICT and names_call(answer, _call_id(effect))
+        if not known or _may_be_older(effect):
             error = failure(without(answer, personal(body)), self._clock.now())
             if error is not None:
                 raise error
@@ -207,6 +212,11 @@ def _payload(effect: Effect) -> dict[str, Any]:
 
 def _call_id(effect: Effect) -> str:
     return cast("str", _payload(effect)["body"]["callDetails"]["callId"])
+
+
+def _may_be_older(effect: Effect) -> bool:
+    """Whether what the CRM has under the call's id may be older content than this."""
+    return effect.unlearned or bool(_payload(effect)["update"])
 
 
 def _url(effect: Effect) -> str | None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -253,6 +254,16 @@ def test_a_conflict_that_names_our_own_call_means_it_is_there(crm: LoopbackCrm, 
     assert (receipt.event.name, receipt.event.fields["http_status"]) == ("crm.accepted", 409)
 
 
+@pytest.mark.parametrize("older", ["an update", "in doubt before"])
+def test_a_conflict_is_no_proof_where_older_content_may_be_what_is_there(
+    crm: LoopbackCrm, desk: Spool, older: str
+) -> None:
+    crm.misbehave("409_ours", on="call")
+    effect = call_effect(update=True) if older == "an update" else replace(call_effect(), unlearned=True)
+    with pytest.raises(Unacceptable, match="409"):
+        desk.call.perform(effect)
+
+
 def test_redirects_are_not_followed(crm: LoopbackCrm, desk: Spool) -> None:
     crm.misbehave(Fault(307, headers={"Location": crm.calls_url}, body=""), on="call")
     with pytest.raises(Refused, match="redirects are not followed"):
@@ -287,8 +298,9 @@ def test_a_lookup_without_a_usable_answer_is_no_leave_to_send_again(
 def test_an_update_cannot_be_told_from_the_call_before_it(crm: LoopbackCrm, tmp_path: Path) -> None:
     with spool(tmp_path, crm_settings(crm, lookup_url=crm.lookup_url)) as desk:
         desk.call.perform(call_effect())
-        with pytest.raises(Unanswered):
-            desk.call.find(call_effect(update=True))
+        for effect in (call_effect(update=True), replace(call_effect(), unlearned=True)):
+            with pytest.raises(Unanswered):
+                desk.call.find(effect)
 
 
 @pytest.mark.parametrize("choice", ["resend", "hold"])

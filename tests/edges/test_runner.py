@@ -24,7 +24,7 @@ from daemon.errors import (
     Unanswered,
 )
 from daemon.ledger import jobs
-from tests.support.ledger import Accepted, Noted, Toy, put, puts, toy
+from tests.support.ledger import Accepted, Behaviour, Noted, Toy, put, puts, toy
 
 MINUTE = timedelta(minutes=1)
 
@@ -478,6 +478,101 @@ def test_new_content_waits_while_older_content_of_the_same_is_under_way(many: To
     many.until_state("done", "2")
     keys = [line["key"] for line in many.world.lines]
     assert keys == [put("call", content="old").key, put("call", content="new").key]
+
+
+OLD, NEW = put("call", content="old"), put("call", content="new")
+
+
+def in_doubt(made: Toy, behaviour: Behaviour, *, asked: bool) -> None:
+    """Job 1 has sent the old content, and nobody knows what became of it; job 2 will want the new."""
+    made.performer.answers_lookups = asked
+    made.performer.script["call"].append(behaviour)
+    made.handler.plans = {"1": puts(OLD), "2": puts(NEW)}
+    made.add("1")
+    made.start()
+    made.until_state("waiting", "1")
+
+
+def states(made: Toy) -> tuple[str, str]:
+    """Of the old content's effect, and of the new one's."""
+    found = {row["key"]: row["state"] for row in made.rows("SELECT key, state FROM effect")}
+    return found[OLD.key], found[NEW.key]
+
+
+def sent(made: Toy) -> list[str]:
+    """The keys of what the world accepted, in order."""
+    return [line["key"] for line in made.world.lines]
+
+
+def test_new_content_is_decided_anew_once_the_old_one_in_doubt_was_found(many: Toy) -> None:
+    in_doubt(many, Accepted(Unanswered("reset")), asked=True)
+    many.add("2")
+    many.until_state("done", "1", "2")
+    assert (sent(many), states(many)) == ([OLD.key, NEW.key], ("done", "done"))
+    assert [job.key for job in many.handler.seen].count("2") == 2, "before and after it was known"
+
+
+def test_new_content_goes_in_place_of_an_old_one_that_never_arrived(many: Toy) -> None:
+    in_doubt(many, Unanswered("reset"), asked=True)
+    many.handler.plans["1"] = puts()
+    many.add("2")
+    many.until_state("done", "1", "2")
+    assert (sent(many), states(many)) == ([NEW.key], ("superseded", "done"))
+
+
+def test_old_content_that_may_be_sent_again_is_so_before_the_new_one(many: Toy) -> None:
+    in_doubt(many, Unanswered("reset"), asked=False)
+    many.add("2")
+    many.until_state("done", "1", "2")
+    assert sent(many) == [OLD.key, NEW.key]
+
+
+@pytest.mark.parametrize("error", [NotSent("no route"), Throttled("429", retry_after=MINUTE), Refused("no")])
+def test_a_second_sending_that_failed_does_not_end_the_doubt_of_the_first(many: Toy, error: DeliveryError) -> None:
+    in_doubt(many, Accepted(Unanswered("reset")), asked=False)
+    many.performer.script["call"].append(error)
+    many.add("2")
+    many.until(lambda: len(many.performer.calls) == 2)
+    many.until_state("waiting", "2")
+    assert states(many) == ("in_doubt", "pending")
+    many.pass_time(10 * MINUTE)
+    many.until_state("done", "1", "2")
+    assert sent(many)[-1] == NEW.key
+
+
+def held(made: Toy) -> None:
+    """Both jobs parked over the doubt about the old content, which is a person's to end."""
+    made.performer.on_doubt = "hold"
+    in_doubt(made, Unanswered("reset"), asked=False)
+    made.add("2")
+    made.until_state("parked", "2")
+    made.add("1")
+    made.until_state("parked", "1")
+    assert made.performer.calls == ["call"], "nothing is sent beside what may have arrived"
+    assert states(made) == ("in_doubt", "pending")
+    assert made.job("2")["reason"].startswith("an earlier version was sent")
+
+
+@pytest.mark.parametrize("told", ["1", "2"])
+def test_a_person_ends_the_doubt_and_only_the_newest_content_is_sent(many: Toy, told: str) -> None:
+    held(many)
+    many.handler.plans["1"] = puts()
+    job_id = many.job(told)["id"]
+    many.ledger.write("test.retry", lambda tx: jobs.retry(tx, [job_id]))
+    many.until_state("done", "1", "2")
+    assert (sent(many), states(many)) == ([NEW.key], ("superseded", "done"))
+    assert many.performer.unlearned == [False, True], "what is there may be the old content"
+
+
+def test_old_content_in_doubt_is_never_sent_once_newer_was(many: Toy) -> None:
+    held(many)
+    done = "UPDATE effect SET state = 'done', sends = 1, receipt = '{}' WHERE key = ?"
+    many.ledger.write("test.sent", lambda tx: tx.execute(done, (NEW.key,)))
+    many.handler.plans["1"] = puts()
+    job_id = many.job("1")["id"]
+    many.ledger.write("test.retry", lambda tx: jobs.retry(tx, [job_id]))
+    many.until_state("done", "1", "2")
+    assert (sent(many), states(many)) == ([], ("superseded", "done"))
 
 
 # ------------------------------------------------------------------------------------------------ destinations

@@ -125,6 +125,8 @@ class ToyPerformer:
     on_doubt: Literal["resend", "hold"] = "resend"
     calls: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    unlearned: list[bool] = field(default_factory=list)
+    """Of every effect at each call."""
 
     def find(self, effect: Effect, /) -> Receipt | None:
         self.asked.append(effect.identity)
@@ -137,6 +139,7 @@ class ToyPerformer:
 
     def perform(self, effect: Effect, /) -> Receipt:
         self.calls.append(effect.identity)
+        self.unlearned.append(effect.unlearned)
         behaviour = self.script[effect.identity].popleft() if self.script[effect.identity] else None
         if isinstance(behaviour, threading.Event):
             assert behaviour.wait(DEADLINE_S)
