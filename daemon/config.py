@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from daemon import outward
 from daemon.errors import ConfigInvalid
+from daemon.folders import OwnFolder, overlaps
 from daemon.outward import Address, Secret, SecretFile
 from daemon.sections import MachineConfig as MachineConfig  # noqa: PLC0414 - the schema's root belongs to the loader's names
 from daemon.sources import (
@@ -89,6 +90,7 @@ def load(
     secrets = _secrets(reading, {**private, **environ}, base)
     _check_addresses(reading, secrets)
     _check_listening(reading, config, secrets)
+    _check_folders(reading, config, base)
     if config is None or reading.problems:
         raise _invalid(reading.problems)
     sources = {key: value.source for key, value in reading.values.items()}
@@ -281,6 +283,18 @@ def _check_listening(reading: Reading, config: MachineConfig | None, secrets: Ma
         reading.problems.append(
             f"{where}: {key} is reachable from elsewhere and needs a token: http.token_file, or HTTP_TOKEN"
         )
+
+
+def _check_folders(reading: Reading, config: MachineConfig | None, base: Path) -> None:
+    """One folder inside another would give each file of it two meanings: markers would be taken for transcripts."""
+    if config is None:
+        return
+    given = {key: base / os.path.expanduser(value_at(config, key)) for key, _mark in marked(reading.known, OwnFolder)}
+    for pair in overlaps(given):
+        where = next(
+            (reading.values[key].source.where for key in reversed(pair) if key in reading.values), DEFAULT.where
+        )
+        reading.problems.append(f"{where}: {pair[0]} and {pair[1]} must be folders apart, neither inside the other")
 
 
 def _invalid(problems: list[str]) -> ConfigInvalid:

@@ -22,6 +22,7 @@ from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from daemon.folders import OwnFolder as OwnFolder
+from daemon.folders import folder as folder
 from daemon.outward import Address as Address
 from daemon.outward import SecretFile as SecretFile
 from daemon.quantities import bitrate as bitrate

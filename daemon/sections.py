@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from itertools import combinations
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -20,9 +18,9 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
+from daemon.folders import OwnFolder, folder
 from daemon.outward import SecretFile
 from daemon.quantities import duration, duration_text
 
@@ -71,12 +69,6 @@ def _listen(given: str) -> str:
     return given
 
 
-def _folder(given: str) -> str:
-    if not given or "\0" in given:
-        raise ValueError("a folder")
-    return given
-
-
 def _file_name(given: str) -> str:
     if "/" in given or given in (".", ".."):
         raise ValueError("a file name without folders")
@@ -90,7 +82,7 @@ Window = Annotated[
     PlainSerializer(duration_text, return_type=str, when_used="json"),
     WithJsonSchema({"type": ["string", "number"], "examples": ["10s", "1h30m", "7d"]}),
 ]
-Folder = Annotated[str, AfterValidator(_folder)]
+Folder = Annotated[str, AfterValidator(folder), OwnFolder()]
 Poll = Literal["auto", "always", "never"]
 
 
@@ -132,15 +124,6 @@ class WatchSettings(Section):
             return given
         zone = info.data.get("timezone", "host")
         return given.astimezone() if zone == "host" else given.replace(tzinfo=ZoneInfo(zone))
-
-    @model_validator(mode="after")
-    def _apart(self) -> WatchSettings:
-        """One folder inside another would give each file of it two meanings."""
-        paths = {name: os.path.normpath(os.path.join("/base", getattr(self, name))) for name in FOLDERS}
-        for (one, a), (other, b) in combinations(paths.items(), 2):
-            if a == b or a.startswith(b + os.sep) or b.startswith(a + os.sep):
-                raise ValueError(f"{one} and {other} must be folders apart, neither inside the other")
-        return self
 
 
 class StateSettings(Section):

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from daemon import dotenv, outward, yaml_text
 from daemon.errors import ConfigInvalid
+from daemon.folders import OwnFolder
 from daemon.outward import Address, SecretFile
 
 PREFIX = "CALLSPOOL_"
@@ -94,7 +95,7 @@ def leaves(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
             yield key, info
 
 
-M = TypeVar("M", Address, SecretFile)
+M = TypeVar("M", Address, OwnFolder, SecretFile)
 
 
 def marked(known: Mapping[str, FieldInfo], mark: type[M]) -> Iterator[tuple[str, M]]:

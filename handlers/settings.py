@@ -11,11 +11,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from daemon.contract import (
     Address,
+    OwnFolder,
     SecretFile,
     bitrate,
     bitrate_text,
     duration,
     duration_text,
+    folder,
     percent,
     percent_text,
     size,
@@ -70,6 +72,7 @@ _WRITTEN = PlainSerializer(duration_text, return_type=str, when_used="json")
 Offset = Annotated[timedelta, BeforeValidator(duration), _WRITTEN, _SPELT_S]
 Duration = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_not_negative), _WRITTEN, _SPELT_S]
 Timeout = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive), _WRITTEN, _SPELT_S]
+Folder = Annotated[str, AfterValidator(folder), OwnFolder()]
 Percent = Annotated[
     float,
     BeforeValidator(percent),
@@ -165,7 +168,7 @@ class CrmSettings(Section):
 class LocalStorage(Section):
     """The local store."""
 
-    dir: str = "uploads"
+    dir: Folder = "uploads"
 
 
 class S3Storage(Section):
@@ -217,4 +220,4 @@ class CollectSettings(Section):
     target_hours: float | None = Field(default=None, gt=0)
     report_every: Timeout | None = None
     metadata: str | None = None
-    markers: str = "processed_uploads"
+    markers: Folder = "processed_uploads"

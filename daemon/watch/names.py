@@ -28,6 +28,7 @@ TEMPORARY = (
     b"@eadir",
     b"thumbs.db",
     b"desktop.ini",
+    b"*.uploaded",  # markers beside what was delivered, ours or those of the system before
     b"4913",  # vim tries whether a folder is writable with a file of this name
 )
 """Names that editors, transfers and systems use for what is not finished or not meant. Compared in lower case."""

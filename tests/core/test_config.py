@@ -282,8 +282,11 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "poll": ("watch: {poll: sometimes}", "allowed is auto, always, never"),
     "poll of no folder": ("watch: {poll: {recrdings: always}}", "for each of recordings, conversations, leads"),
-    "one folder twice": ("watch: {leads: ./conversations/}", "conversations and leads must be folders apart"),
-    "folder in a folder": ("watch: {recordings: .}", "recordings and conversations must be folders apart"),
+    "one folder twice": (
+        "watch: {leads: ./conversations/}",
+        "watch.conversations and watch.leads must be folders apart",
+    ),
+    "folder in a folder": ("watch: {recordings: .}", "watch.recordings and watch.conversations must be folders apart"),
     "open door": ("http: {listen: '0.0.0.0:8888'}", "http.listen is reachable from elsewhere and needs a token"),
     "port": ("http: {listen: '127.0.0.1:99999'}", "allowed is an address such as 127.0.0.1:8888"),
     "cron": ("compress: {at: '61 2 * * *'}", "compress.at is '61 2 * * *'; allowed is five fields as in cron"),
@@ -306,6 +309,28 @@ def test_what_cannot_be_is_refused_with_its_place_and_what_is_allowed(tmp_path: 
     text, said = BAD[case]
     (tmp_path / "config.yaml").write_text(text + "\n")
     assert said in complaint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder", "said"),
+    [
+        ("PROCESSED_DIR", "conversations/processed_uploads", "watch.conversations and collect.markers"),
+        ("PROCESSED_DIR", "link/markers", "watch.conversations and collect.markers"),
+        ("CALLSPOOL_STATE__DIR", "leads", "watch.leads and state.dir"),
+        ("CALLSPOOL_STORAGE__LOCAL__DIR", "..", "watch.recordings and storage.local.dir"),
+        ("CALLSPOOL_STORAGE__LOCAL__DIR", "state/audio", "state.dir and storage.local.dir"),
+        ("RECORDINGS_DIR", "uploads", "watch.recordings and storage.local.dir"),
+    ],
+)
+def test_no_folder_of_ours_lies_in_one_that_is_watched(tmp_path: Path, variable: str, folder: str, said: str) -> None:
+    (tmp_path / "conversations").mkdir()
+    (tmp_path / "link").symlink_to("conversations")
+    assert f"{variable}: {said} must be folders apart" in complaint(tmp_path, {variable: folder})
+
+
+def test_folders_whose_names_begin_alike_are_apart(tmp_path: Path) -> None:
+    given = loaded(tmp_path, {"PROCESSED_DIR": "conversations_done", "LEADS_DIR": "conversations.leads"})
+    assert given.config.collect.markers == "conversations_done"
 
 
 def test_bad_addresses_are_listed_beside_other_problems(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ LEAVES = {
     "daemon.errors",
     "daemon.trace",
     "daemon.filesystem",
+    "daemon.folders",
     "daemon.quantities",
     "daemon.outward",
 }

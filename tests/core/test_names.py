@@ -13,6 +13,7 @@ JUNK = [
     b".hidden", b"call.ogg~", b".#lock", b"#edit#", b"a.swp", b"a.SWX", b"a.tmp", b"a.temp", b"a.part", b"a.partial",
     b"a.filepart", b"a.crdownload", b"a.download", b"a.!ut", b".fuse_hidden0001", b".nfs0001", b"._call.ogg", b"@eaDir",
     b".stfolder", b"~$call.json", b"Thumbs.db", b"desktop.ini", b".DS_Store", b".call.ogg.Ab12Cd", b"4913", b"a\n.tmp",
+    b"call.json.uploaded",
 ]  # fmt: skip
 
 
