@@ -22,6 +22,11 @@ from daemon.states import DestinationState, JobState, move_job
 CLOCK_JUMP = timedelta(minutes=10)
 """A wall clock that moves this much against what we know did not drift: it was set."""
 
+CONTENT_GONE = "no file holds this content any more"
+"""The reason, to the letter, of every job that is held back or parked because its content is nowhere: a file that
+brings the content again wakes them.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from daemon.contract import Clock, Event, Fields, Job, Patience, Performer, Receipt
@@ -35,6 +35,13 @@ from daemon.trace import point
 LOOK_AGAIN = timedelta(seconds=2)
 """How soon a job is looked at again whose file moved under it, or whose effect is under way for another job. The watch
 settles the file meanwhile; the other job's outcome usually wakes it sooner."""
+
+GONE_WAITS = (timedelta(seconds=5), timedelta(seconds=90), timedelta(minutes=5))
+"""Waits for content that no known path holds, before a person must look. A file that was moved is found again by its
+event or by the next full scan (a minute by default), and may take three minutes more to settle."""
+
+FORGET_MISSES = 2 * GONE_WAITS[-1]
+"""Misses of one job that lie further apart than this are no longer in a row."""
 
 DOUBTED = "sent, but not answered: it may have arrived, and the destination cannot be asked"
 DOUBTED_BEFORE = (
@@ -65,6 +72,7 @@ class Delivery:
         self._stopping = stopping
         self._on_event = on_event
         self._chance = chance
+        self._misses: dict[int, _Misses] = {}  # by job; not kept in the ledger, for a start scans everything anew
         with ledger.view() as view:
             self._gates = Gates(destinations.known(view.rows))
 
@@ -103,12 +111,28 @@ class Delivery:
         return True
 
     def resettle(self, tx: WriteTx, job: Job, error: ContentError) -> None:
-        """The file moved under the job: wait for the watch to settle it, or for a person where it is gone."""
-        if isinstance(error, ContentGone):
-            fix = f"drop the file again, then callspool retry {self._names.subject(job)}"
-            jobs.park(tx, job, str(error), fix, self._names.fields(job))
-        else:
+        """The file moved under the job: wait for the watch to settle it, or find it; for a person where it stays gone.
+
+        Called within write transactions alone, and so by one thread at a time.
+        """
+        if not isinstance(error, ContentGone):
             jobs.hold_back(tx, job, tx.now + LOOK_AGAIN, str(error), None)
+            return
+        misses = self._missed(job, tx.now)
+        if misses <= len(GONE_WAITS):
+            jobs.hold_back(tx, job, tx.now + GONE_WAITS[misses - 1], jobs.CONTENT_GONE, None)
+            return
+        del self._misses[job.id]
+        fix = f"drop the file again, then callspool retry {self._names.subject(job)}"
+        jobs.park(tx, job, jobs.CONTENT_GONE, fix, self._names.fields(job))
+
+    def _missed(self, job: Job, now: datetime) -> int:
+        """How often in a row the job has now missed its content."""
+        recent = {key: misses for key, misses in self._misses.items() if now - misses.last <= FORGET_MISSES}
+        before = recent.get(job.id)
+        recent[job.id] = _Misses(1 if before is None else before.count + 1, now)
+        self._misses = recent
+        return recent[job.id].count
 
     # ---------------------------------------------------------------------------------------------- in doubt
 
@@ -294,6 +318,14 @@ class Delivery:
 
     def _hold_back(self, job: Job, shut: Shut, waits_for: str) -> None:
         self._ledger.write("job.held_back", lambda tx: jobs.hold_back(tx, job, shut.until, shut.reason, waits_for))
+
+
+@dataclass(frozen=True, slots=True)
+class _Misses:
+    """How often in a row a job's content was nowhere, and when it last was so."""
+
+    count: int
+    last: datetime
 
 
 def _with_subject(receipt: Receipt, named: Fields) -> Receipt:

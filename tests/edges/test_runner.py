@@ -206,12 +206,40 @@ def test_a_file_that_moved_under_a_job_is_looked_at_again(one: Toy) -> None:
     one.until_state("done", "1", "2")
 
 
-def test_a_file_that_is_gone_waits_for_a_person(one: Toy) -> None:
-    one.performer.script["1"].append(ContentGone("no file holds this content any more"))
+def test_a_file_that_is_gone_is_looked_for_until_a_scan_would_have_found_it(one: Toy) -> None:
+    one.performer.script["1"].extend(ContentGone("the file disappeared") for _ in range(8))
     one.add("1")
     one.start()
+    waits: list[float] = []
+    for tries in range(1, 4):
+        one.until(lambda tries=tries: len(one.performer.calls) == tries)  # type: ignore[misc]
+        one.until_state("waiting", "1")
+        job = one.job("1")
+        assert (job["reason"], job["attempt"], one.effect("1")["state"]) == (jobs.CONTENT_GONE, 0, "pending")
+        waits.append((job["due_us"] - job["changed_us"]) / 1e6)
+        one.pass_time(timedelta(seconds=waits[-1]))
+    assert waits == [5, 90, 300], "the last two outlast a scan and the longest wait for a file to settle"
     one.until_state("parked", "1")
+    assert one.job("1")["reason"] == jobs.CONTENT_GONE
     assert one.job("1")["fix"] == "drop the file again, then callspool retry c1"
+    one.add("1")
+    one.until_state("waiting", "1")
+
+
+def test_a_file_that_is_found_in_time_costs_no_attention(one: Toy) -> None:
+    def gone(job: Job, read: Reader) -> Outcome:
+        raise ContentGone("the file disappeared")
+
+    one.handler.plans["1"] = gone
+    one.performer.script["2"].append(ContentGone("the file disappeared"))
+    one.add("1", "2")
+    one.start()
+    one.until_state("waiting", "1", "2")
+    one.handler.plans = {}
+    one.add("1")
+    one.pass_time(timedelta(seconds=6))
+    one.until_state("done", "1", "2")
+    assert "job.parked" not in one.names()
 
 
 # ------------------------------------------------------------------------------------------------ each outcome
