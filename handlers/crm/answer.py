@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from daemon.errors import DeliveryError, Denied, Refused, Throttled, Unacceptable, Unanswered
 
-RETRY_AFTER_CAP = timedelta(hours=6)
-"""The longest Retry-After that is believed; some servers send years."""
-
 ANSWER_CAP = 4096
 """Characters of an answer that are kept."""
+
+_SECONDS_DIGITS = 13
+"""As many as a timedelta takes: some 300,000 years."""
 
 _REASON_CAP = 120
 _URL_CAP = 2048
@@ -136,22 +136,22 @@ def names_call(answer: Answer, call_id: str) -> bool:
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """What ``Retry-After`` asks for (RFC 9110 section 10.2.3: seconds, or a date), capped at six hours.
+    """What ``Retry-After`` asks for (RFC 9110 section 10.2.3: seconds, or a date), however long.
 
-    None where it names no time that lies ahead.
+    Zero for a time that has passed; None where it names no time at all.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        seconds = min(int(value[:20]), RETRY_AFTER_CAP.total_seconds())
-        return timedelta(seconds=seconds) if seconds > 0 else None
+        digits = value.lstrip("0")
+        return timedelta(seconds=int(digits or 0)) if len(digits) <= _SECONDS_DIGITS else timedelta.max
     try:
         at = parsedate_to_datetime(value)
     except ValueError:
         return None
     wait = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - now
-    return min(wait, RETRY_AFTER_CAP) if wait > timedelta(0) else None
+    return max(wait, timedelta(0))
 
 
 def masked(text: str) -> str:

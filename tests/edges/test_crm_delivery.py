@@ -234,8 +234,9 @@ def test_an_answer_that_drips_for_ever_is_unanswered(crm: LoopbackCrm, tmp_path:
     [
         ("7", timedelta(seconds=7)),
         (format_datetime(NOON + timedelta(minutes=2), usegmt=True), timedelta(minutes=2)),
-        (format_datetime(NOON - timedelta(minutes=2), usegmt=True), None),
-        ("31536000", timedelta(hours=6)),
+        (format_datetime(NOON - timedelta(minutes=2), usegmt=True), timedelta(0)),
+        ("0", timedelta(0)),
+        ("31536000", timedelta(days=365)),
         ("when it suits you", None),
     ],
 )

@@ -86,8 +86,8 @@ def test_an_absurd_retry_after_is_believed_for_six_hours_at_most(site: Site, crm
     assert len(crm.requests) == 1
 
 
-@pytest.mark.parametrize("said", ["soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_a_retry_after_that_names_no_time_ahead_leaves_our_own_backoff(site: Site, crm: LoopbackCrm, said: str) -> None:
+@pytest.mark.parametrize("said", ["soon", "-5"])
+def test_a_retry_after_that_names_no_time_leaves_our_own_backoff(site: Site, crm: LoopbackCrm, said: str) -> None:
     crm.misbehave(throttled(said), on="call")
     with at_work(site) as daemon:
         CALL.drop(site)
