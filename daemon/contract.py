@@ -65,7 +65,8 @@ class Item:
     content with other evidence is another item. ``name`` is the printable base name, ``path`` the printable path
     relative to the root, both of the first file that brought the content. ``mtime_ns`` is that file's, in
     nanoseconds since the epoch. ``flags`` are doubts raised while settling, such as ``weak_settle`` or
-    ``incomplete``. ``replaces`` is the item that the same name held before: this one is its new version.
+    ``incomplete``. ``replaces`` is the item that the same name held before: this one is its new version. An
+    earlier content that returns replaces the one it takes over from.
     """
 
     id: int

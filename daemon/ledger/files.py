@@ -139,7 +139,8 @@ class LedgerFiles:
             "SELECT item_id, first_seen_us FROM file WHERE folder_id = ? AND name = ?", (folder_id, settled.name)
         )
         old_item = before["item_id"] if before else None
-        item_id, is_new = _item(tx, settled, _replaced(tx, old_item, folder_id, settled.name))
+        replaced = _replaced(tx, old_item, folder_id, settled.name)
+        item_id, is_new = _item(tx, settled, replaced)
         if old_item is not None and old_item != item_id:
             _retire(tx, folder_id, settled.name, FileState.REPLACED, "other content under the same name")
         tx.execute(
@@ -163,7 +164,10 @@ class LedgerFiles:
         if old_item == item_id:
             return
         self._journal(tx, settled, item_id, "file.settled" if is_new else "file.duplicated")
-        if is_new:
+        returned = not is_new and replaced is not None
+        if returned:
+            _make_newest(tx, item_id, replaced)
+        if is_new or returned:
             add_job(tx, JobSpec(settled.kind, str(item_id)), self._lanes)
 
     def _journal(self, tx: WriteTx, settled: Settled, item_id: int, name: str) -> None:
@@ -259,6 +263,13 @@ def _replaced(tx: WriteTx, old_item: int | None, folder_id: int, name: bytes) ->
         (old_item, folder_id, name),
     )
     return None if others else old_item
+
+
+def _make_newest(tx: WriteTx, item_id: int, replaced: int | None) -> None:
+    """A name holds an earlier content again: that one is the newest version now. Its place among the others closes, so
+    that each but the newest has one that replaces it."""
+    tx.execute("UPDATE item SET replaces = (SELECT replaces FROM item WHERE id = ?1) WHERE replaces = ?1", (item_id,))
+    tx.execute("UPDATE item SET replaces = ? WHERE id = ?", (replaced, item_id))
 
 
 def _retire(tx: WriteTx, folder_id: int, name: bytes, state: FileState, reason: str) -> None:

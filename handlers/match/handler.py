@@ -96,8 +96,8 @@ class MatchHandler:
         until, reason = None, ""
         for number in sorted(found.recording_judged | found.lead_judged):
             before = records.verdict(read, number)
-            if before is None and number != woken:
-                continue  # its own job is on its way, and decides both halves
+            if (before is None or "replaced_by" in before.explanation) and number != woken:
+                continue  # new, or the newest again: its own job is on its way, and decides both halves
             decision = taken[number] = decisions[number]
             recording = decision.recording if number in found.recording_judged else None
             lead = decision.lead if number in found.lead_judged else None

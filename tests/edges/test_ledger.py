@@ -760,6 +760,38 @@ def test_other_content_under_the_same_name_replaces_and_keeps_both(house: Toy, t
     assert [row["item_id"] for row in house.rows("SELECT item_id FROM former_file WHERE state = 'replaced'")] == [first]
 
 
+def test_an_earlier_content_that_returns_is_the_newest_again(house: Toy, tmp_path: Path) -> None:
+    def drop(content: str) -> int:
+        (tmp_path / "a").write_text(content)
+        return settle(house, tmp_path / "a")
+
+    def chain() -> dict[int, int | None]:
+        return {row["id"]: row["replaces"] for row in house.rows("SELECT id, replaces FROM item")}
+
+    one, two = drop("one"), drop("two")
+    house.start()
+    house.until_state("done", str(one), str(two))
+    seen = len(house.handler.seen)
+    assert drop("one") == one
+    assert chain() == {one: two, two: None}
+    house.until(lambda: len(house.handler.seen) > seen)
+    assert house.handler.seen[-1].key == str(one), "understood and matched again"
+    three = drop("three")
+    assert chain() == {one: two, two: None, three: one}
+    assert drop("one") == one
+    assert chain() == {one: three, two: None, three: two}
+    assert drop("two") == two
+    assert chain() == {one: three, two: one, three: None}
+
+
+def test_a_copy_of_known_content_is_no_version_of_it(house: Toy, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("same")
+    first, alias = settle(house, tmp_path / "a"), settle(house, tmp_path / "b")
+    assert (alias, item(house, first).replaces) == (first, None)
+    assert [row["state"] for row in house.rows("SELECT state FROM job")] == ["ready"]
+
+
 def test_an_old_file_is_known_by_its_inode_until_it_is_taken(house: Toy, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     found = (tmp_path / "a").stat()

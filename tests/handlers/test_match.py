@@ -66,6 +66,15 @@ class Lane:
             assert count < 1000, "the lane never comes to rest"
         return count
 
+    def return_to(self, older: int, newer: int) -> None:
+        """The file of the newer version holds the older one's content again."""
+
+        def run(tx: WriteTx) -> None:
+            tx.execute("UPDATE item SET replaces = NULL WHERE id = ?", (newer,))
+            tx.execute("UPDATE item SET replaces = ? WHERE id = ?", (newer, older))
+
+        self.book.ledger.write("item.returned", run)
+
     def plan(self, key: str) -> Outcome:
         """What the handler would decide for a subject now, without doing it."""
         with self.book.view() as read:
@@ -239,6 +248,32 @@ def test_a_newer_transcript_takes_over_the_partners_of_the_older(lane: Lane) -> 
     assert not lane.verdict(1).ready
     assert lane.verdict(1).explanation == {"replaced_by": "c4"}
     assert lane.verdict(4).ready
+
+
+def test_an_earlier_transcript_that_returns_speaks_for_its_call_again(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"), recording(2), lead(3, session_id="k"))
+    lane.arrive(conversation(4, session_id="k", length=61), replaces=1)
+    lane.woken()
+    lane.return_to(1, 4)
+    lane.book.ledger.add_jobs([JobSpec("match", "conversation:1")])
+    lane.run()
+    assert (lane.pairs(), lane.lead_pairs()) == ({1: "r2"}, {1: 3})
+    assert lane.verdict(1).ready
+    assert lane.verdict(4).explanation == {"replaced_by": "c1"}
+    assert lane.woken() == ["1", "4"]
+    assert lane.run() == 0
+
+
+def test_one_that_returned_is_left_to_its_own_job(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"))
+    lane.arrive(conversation(4, session_id="k", length=61), replaces=1)
+    lane.pass_(WAIT_S + 1)
+    lane.return_to(1, 4)
+    lane.arrive(recording(2))
+    assert lane.verdict(1).explanation == {"replaced_by": "c4"}
+    lane.book.ledger.add_jobs([JobSpec("match", "conversation:1")])
+    lane.run()
+    assert lane.pairs() == {1: "r2"}
 
 
 def test_a_newer_recording_takes_the_place_of_the_older_even_after_sending(lane: Lane) -> None:
