@@ -43,6 +43,10 @@ event or by the next full scan (a minute by default), and may take three minutes
 FORGET_MISSES = 2 * GONE_WAITS[-1]
 """Misses of one job that lie further apart than this are no longer in a row."""
 
+LONGEST_LOOK = timedelta(minutes=1)
+"""Up to which the wait for a file that moved doubles: one that a sick disk does not let us read is not to be sent up
+to the bad place every other second."""
+
 DOUBTED = "sent, but not answered: it may have arrived, and the destination cannot be asked"
 DOUBTED_BEFORE = (
     "an earlier version was sent, but not answered: it may have arrived, and the destination cannot be asked"
@@ -72,7 +76,7 @@ class Delivery:
         self._stopping = stopping
         self._on_event = on_event
         self._chance = chance
-        self._misses: dict[int, _Misses] = {}  # by job; not kept in the ledger, for a start scans everything anew
+        self._misses: dict[tuple[int, bool], _Misses] = {}  # in memory alone, for a start scans everything anew
         with ledger.view() as view:
             self._gates = Gates(destinations.known(view.rows))
 
@@ -115,24 +119,26 @@ class Delivery:
 
         Called within write transactions alone, and so by one thread at a time.
         """
-        if not isinstance(error, ContentGone):
-            jobs.hold_back(tx, job, tx.now + LOOK_AGAIN, str(error), None)
+        gone = isinstance(error, ContentGone)
+        misses = self._missed(job, gone, tx.now)
+        if not gone:
+            wait = min(LOOK_AGAIN * 2 ** min(misses - 1, 10), LONGEST_LOOK)
+            jobs.hold_back(tx, job, tx.now + wait, str(error), None)
             return
-        misses = self._missed(job, tx.now)
         if misses <= len(GONE_WAITS):
             jobs.hold_back(tx, job, tx.now + GONE_WAITS[misses - 1], jobs.CONTENT_GONE, None)
             return
-        del self._misses[job.id]
+        del self._misses[job.id, gone]
         fix = f"drop the file again, then callspool retry {self._names.subject(job)}"
         jobs.park(tx, job, jobs.CONTENT_GONE, fix, self._names.fields(job))
 
-    def _missed(self, job: Job, now: datetime) -> int:
-        """How often in a row the job has now missed its content."""
+    def _missed(self, job: Job, gone: bool, now: datetime) -> int:
+        """How often in a row the job has now missed its content, because it was ``gone`` or because it had moved."""
         recent = {key: misses for key, misses in self._misses.items() if now - misses.last <= FORGET_MISSES}
-        before = recent.get(job.id)
-        recent[job.id] = _Misses(1 if before is None else before.count + 1, now)
-        self._misses = recent
-        return recent[job.id].count
+        before = recent.get((job.id, gone))
+        count = 1 if before is None else before.count + 1
+        self._misses = {**recent, (job.id, gone): _Misses(count, now)}
+        return count
 
     # ---------------------------------------------------------------------------------------------- in doubt
 
@@ -322,7 +328,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _Misses:
-    """How often in a row a job's content was nowhere, and when it last was so."""
+    """How often in a row a job could not have its content, and when it last was so."""
 
     count: int
     last: datetime

@@ -8,7 +8,8 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any, BinaryIO, Literal, cast
 from urllib.parse import quote
@@ -178,16 +179,18 @@ class AsHashed(io.RawIOBase):
         """To the end, to learn the length, or back to the start, to be read anew."""
         self._at = self._size if whence == os.SEEK_END else offset
         if self._at == 0:
-            self._file.seek(0)
+            with _reading():
+                self._file.seek(0)
             self._digest = hashlib.sha256()
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes. Raises ContentMoved where they cannot be the ones that were hashed."""
+        """The next bytes. Raises ContentMoved where they cannot be the ones that were hashed, or cannot be read now."""
         left = self._size - self._at
         if left == 0:
             return b""
-        chunk = self._file.read(left if size < 0 else min(size, left))
+        with _reading():
+            chunk = self._file.read(left if size < 0 else min(size, left))
         if not chunk:
             raise ContentMoved("the file became shorter while it was sent")
         self._digest.update(chunk)
@@ -195,6 +198,15 @@ class AsHashed(io.RawIOBase):
         if self._at == self._size and self._digest.hexdigest() != self._sha256:
             raise ContentMoved("the file changed while it was sent")
         return chunk
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What the disk or the share says against reading is the file's matter, and tried again: nothing of ours broke."""
+    try:
+        yield
+    except OSError as error:
+        raise ContentMoved(f"the file cannot be read ({os.strerror(error.errno or 0)})") from error
 
 
 def part_name(name: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -30,7 +31,7 @@ from daemon.errors import (
     Unacceptable,
     Unanswered,
 )
-from handlers.crm.performers import AsHashed, part_name
+from handlers.crm.performers import AsHashed, UploadPerformer, part_name
 from handlers.demo.crm import LoopbackCrm
 from handlers.demo.faults import Fault, throttled
 from tests.support.crm import CALL_ID, NAME, Spool, call_effect, crm_settings, spool, with_given
@@ -362,6 +363,28 @@ def test_a_file_cut_short_under_the_reader_is_noticed(tmp_path: Path) -> None:
         read = AsHashed(file, 200, hashlib.sha256(b"x" * 200).hexdigest())
         with pytest.raises(ContentMoved):
             b"".join(iter(lambda: read.read(64), b""))
+
+
+class Unreadable:
+    """Contents whose file opens, and whose every byte is refused, as on a sick disk or a share that went stale."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "unreadable"
+
+    @contextmanager
+    def open(self, item_id: int) -> Iterator[BinaryIO]:
+        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600), "rb", buffering=0) as file:
+            yield file
+
+    def path(self, item_id: int) -> bytes:
+        return os.fsencode(self._path)
+
+
+def test_a_file_that_cannot_be_read_is_the_files_matter_and_no_defect(crm: LoopbackCrm, desk: Spool) -> None:
+    upload = UploadPerformer(desk.settings, desk.client, Unreadable(desk.folder), desk.clock)
+    with pytest.raises(ContentMoved, match="cannot be read"):
+        upload.perform(desk.drop())
+    assert crm.uploads == []
 
 
 @pytest.mark.parametrize(

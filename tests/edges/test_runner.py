@@ -226,6 +226,21 @@ def test_a_file_that_is_gone_is_looked_for_until_a_scan_would_have_found_it(one:
     one.until_state("waiting", "1")
 
 
+def test_a_file_that_cannot_be_had_is_looked_at_ever_less_often_and_never_parked_for_it(one: Toy) -> None:
+    one.performer.script["1"].extend(ContentMoved("the file cannot be read") for _ in range(7))
+    one.performer.script["1"].append(ContentGone("the file disappeared"))
+    one.add("1")
+    one.start()
+    waits: list[float] = []
+    for tries in range(1, 9):
+        one.until(lambda tries=tries: len(one.performer.calls) == tries)  # type: ignore[misc]
+        one.until_state("waiting", "1")
+        waits.append((one.job("1")["due_us"] - one.job("1")["changed_us"]) / 1e6)
+        one.pass_time(timedelta(seconds=waits[-1]))
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 5], "and that it is gone is counted anew"
+    one.until_state("done", "1")
+
+
 def test_a_file_that_is_found_in_time_costs_no_attention(one: Toy) -> None:
     def gone(job: Job, read: Reader) -> Outcome:
         raise ContentGone("the file disappeared")
