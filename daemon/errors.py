@@ -151,7 +151,14 @@ class Unacceptable(DeliveryError):
 
 
 class ContentError(CallspoolError):
-    """The file that held an item's content is no longer what was hashed."""
+    """The file that held an item's content is no longer what was hashed.
+
+    ``item_id`` is that item, where whoever raises it knows: a file that brings the content again wakes the job.
+    """
+
+    def __init__(self, message: str, item_id: int | None = None) -> None:
+        super().__init__(message)
+        self.item_id = item_id
 
 
 class ContentGone(ContentError):

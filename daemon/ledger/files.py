@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat, printable
 from daemon.contract import Event, JobSpec, Json
-from daemon.ledger.jobs import add_job
+from daemon.ledger.jobs import add_job, wake_for
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import Writer, WriteTx, dumps
 from daemon.states import FileState
@@ -161,6 +161,7 @@ class LedgerFiles:
             ),
         )
         _old_no_more(tx, settled)
+        wake_for(tx, item_id, self._lanes)
         if old_item == item_id:
             return
         self._journal(tx, settled, item_id, "file.settled" if is_new else "file.duplicated")

@@ -49,8 +49,8 @@ class Released:
                 "WHERE state NOT IN ('known', 'old')"
             )
             tx.execute(
-                "UPDATE job SET state = 'parked', waits_for = NULL, reason = 'adopted: it may have been delivered "
-                "after the copy was made', fix = 'look there; callspool explain tells what it is' "
+                "UPDATE job SET state = 'parked', waits_for = NULL, lacks = NULL, reason = 'adopted: it may have been "
+                "delivered after the copy was made', fix = 'look there; callspool explain tells what it is' "
                 "WHERE state IN ('ready', 'waiting') AND EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)"
             )
             tx.execute("UPDATE job SET state = 'done', waits_for = NULL WHERE state IN ('ready', 'waiting')")

@@ -23,9 +23,7 @@ CLOCK_JUMP = timedelta(minutes=10)
 """A wall clock that moves this much against what we know did not drift: it was set."""
 
 CONTENT_GONE = "no file holds this content any more"
-"""The reason, to the letter, of every job that is held back or parked because its content is nowhere: a file that
-brings the content again wakes them.
-"""
+"""The reason of every job that is held back or parked because its content is nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def claim(tx: WriteTx, lane: str, count: int, turn: int) -> tuple[Claimed, ...]:
         if row is None:
             break
         tx.expect(
-            "UPDATE job SET state = 'running', attempt = attempt + 1, again = 0, changed_us = ? "
+            "UPDATE job SET state = 'running', attempt = attempt + 1, again = 0, lacks = NULL, changed_us = ? "
             "WHERE id = ? AND state = 'ready'",
             (tx.now_us, row["id"]),
         )
@@ -209,6 +207,17 @@ def park(tx: WriteTx, job: Job, reason: str, fix: str, named: Fields) -> None:
 def hold_back(tx: WriteTx, job: Job, until: datetime, reason: str, waits_for: str | None) -> None:
     """The job cannot go on now through no fault of its own: this attempt does not count."""
     leave(tx, job, "postponed", due_us=micros(until), reason=reason, waits_for=waits_for, counts=False)
+
+
+def note_lack(tx: WriteTx, job: Job, item_id: int | None) -> None:
+    """What a job that was held back or parked lacks: its content's return wakes it. None where nobody knows."""
+    tx.execute("UPDATE job SET lacks = ? WHERE id = ?", (item_id, job.id))
+
+
+def wake_for(tx: WriteTx, item_id: int, lanes: Mapping[str, str]) -> None:
+    """A file holds this content as it was hashed: whoever lacked it goes on."""
+    for row in tx.rows("SELECT kind, key FROM job WHERE lacks = ? AND state IN ('waiting', 'parked')", (item_id,)):
+        add_job(tx, JobSpec(row["kind"], row["key"]), lanes)
 
 
 def interrupt(tx: WriteTx, job: Job) -> None:

@@ -148,20 +148,20 @@ class LedgerContents:
     def open(self, item_id: int) -> Iterator[BinaryIO]:
         """As the contract says: never follows links, raises ContentGone or ContentMoved."""
         path, expected = self._find(item_id)
-        fd = _open(path)
+        fd = _open(path, item_id)
         with os.fdopen(fd, "rb", buffering=0) as handle:
-            _check(fd, expected)
+            _check(fd, expected, item_id)
             try:
                 yield handle
             finally:  # whatever was made of the bytes, an error included, counts only if they stood still
-                _check(fd, expected)
+                _check(fd, expected, item_id)
 
     def path(self, item_id: int) -> bytes:
         """A path that holds the content at this moment."""
         path, expected = self._find(item_id)
-        fd = _open(path)
+        fd = _open(path, item_id)
         try:
-            _check(fd, expected)
+            _check(fd, expected, item_id)
         finally:
             os.close(fd)
         return path
@@ -186,23 +186,23 @@ class LedgerContents:
             except OSError:  # the folder cannot be searched now: that is not disappearance
                 moved = True
         if moved:
-            raise ContentMoved("the file changed after it was hashed")
-        raise ContentGone("no file holds this content any more")
+            raise ContentMoved("the file changed after it was hashed", item_id)
+        raise ContentGone("no file holds this content any more", item_id)
 
 
-def _open(path: bytes) -> int:
+def _open(path: bytes, item_id: int) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise ContentGone("the file disappeared") from None
+        raise ContentGone("the file disappeared", item_id) from None
     except OSError as error:
-        raise ContentMoved(f"the file cannot be opened ({os.strerror(error.errno or 0)})") from None
+        raise ContentMoved(f"the file cannot be opened ({os.strerror(error.errno or 0)})", item_id) from None
 
 
-def _check(fd: int, expected: Stat) -> None:
+def _check(fd: int, expected: Stat, item_id: int) -> None:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or _stat_of(found) != expected:
-        raise ContentMoved("the file changed after it was hashed")
+        raise ContentMoved("the file changed after it was hashed", item_id)
 
 
 def _stat_of(found: os.stat_result) -> Stat:

@@ -121,6 +121,7 @@ class Delivery:
         """
         gone = isinstance(error, ContentGone)
         misses = self._missed(job, gone, tx.now)
+        jobs.note_lack(tx, job, error.item_id)
         if not gone:
             wait = min(LOOK_AGAIN * 2 ** min(misses - 1, 10), LONGEST_LOOK)
             jobs.hold_back(tx, job, tx.now + wait, str(error), None)

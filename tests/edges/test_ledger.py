@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, suppress
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from daemon.catalogue import Settled, Sighting, Stat
-from daemon.contract import Acted, Event, Item
+from daemon.contract import Acted, Event, Item, Job, Outcome, Planned, Reader
 from daemon.errors import (
     AnotherInstance,
     BadRequest,
@@ -782,6 +783,54 @@ def test_an_earlier_content_that_returns_is_the_newest_again(house: Toy, tmp_pat
     assert chain() == {one: three, two: None, three: two}
     assert drop("two") == two
     assert chain() == {one: three, two: one, three: None}
+
+
+@pytest.mark.parametrize("state", ["waiting", "parked"])
+def test_content_that_turns_up_elsewhere_wakes_whoever_lacked_it_and_nobody_else(
+    house: Toy, tmp_path: Path, state: str
+) -> None:
+    items = {}
+    for name in ("moved", "lost"):
+        (tmp_path / name).write_text(name)
+        items[name] = settle(house, tmp_path / name)
+    contents = LedgerContents(house.ledger.readers)
+    for name in items:
+        (tmp_path / name).rename(tmp_path / f"{name} away")
+    misses = 1 if state == "waiting" else 4
+    missed = {name: deque([items[name]] * misses) for name in items}
+
+    def reads(job: Job, _read: Reader) -> Outcome:
+        if missed.get(job.key):
+            contents.path(missed[job.key].popleft())
+        return Planned()
+
+    house.handler.default = reads
+    house.start()
+    house.add("moved", "lost")
+    for left in range(misses - 1, 0, -1):
+        house.until(lambda left=left: {len(ids) for ids in missed.values()} == {left})  # type: ignore[misc]
+        house.until_state("waiting", "moved", "lost")
+        house.pass_time(timedelta(minutes=5))
+    house.until_state(state, "moved", "lost")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "moved away").rename(tmp_path / "other" / "moved")
+    assert settle(house, tmp_path / "other" / "moved") == items["moved"]
+    house.until_state("done", "moved")
+    assert house.job("lost")["state"] == state
+
+
+def test_a_job_that_lacked_content_once_is_not_woken_for_it_later(house: Toy, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    item_id = settle(house, tmp_path / "a")
+    house.performer.script["later"].extend([ContentMoved("moved", item_id), NotSent("refused")])
+    house.add("later")
+    house.start()
+    house.until(lambda: house.job("later")["lacks"] == item_id)
+    settle(house, tmp_path / "a")
+    house.until(lambda: house.job("later")["state"] == "waiting" and house.job("later")["lacks"] is None)
+    due = house.job("later")["due_us"]
+    settle(house, tmp_path / "a")
+    assert (house.job("later")["state"], house.job("later")["due_us"]) == ("waiting", due)
 
 
 def test_a_copy_of_known_content_is_no_version_of_it(house: Toy, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ CREATE TABLE job (
   state       TEXT NOT NULL CHECK (state IN ('ready', 'running', 'waiting', 'done', 'parked')),
   due_us      INTEGER NOT NULL,
   waits_for   TEXT,                       -- the destination whose return wakes it
+  lacks       INTEGER REFERENCES item (id),  -- the content whose return wakes it
   attempt     INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
   told        INTEGER NOT NULL DEFAULT 0 CHECK (told IN (0, 1)),
   again       INTEGER NOT NULL DEFAULT 0 CHECK (again IN (0, 1)),  -- woken while it ran
@@ -111,6 +112,7 @@ CREATE TABLE job (
 CREATE INDEX job_ready ON job (lane, id) WHERE state = 'ready';
 CREATE INDEX job_waiting ON job (lane, due_us) WHERE state = 'waiting';
 CREATE INDEX job_waits_for ON job (waits_for) WHERE waits_for IS NOT NULL;
+CREATE INDEX job_lacks ON job (lacks) WHERE lacks IS NOT NULL;
 CREATE INDEX job_parked ON job (kind) WHERE state = 'parked';
 CREATE INDEX job_running ON job (lane) WHERE state = 'running';
 
