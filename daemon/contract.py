@@ -89,8 +89,9 @@ class Contents(Protocol):
     def open(self, item_id: int) -> AbstractContextManager[BinaryIO]:
         """Open a file that holds the item's content, without following links.
 
-        Raises ContentGone when no known path holds it, and ContentMoved when size, mtime, ctime or inode is no
-        longer what was hashed: on entering, and again on leaving, so that what was read meanwhile is never used.
+        Raises ContentGone when no known path holds it, and ContentMoved when the content is no longer what was hashed:
+        on entering, and when size, mtime, ctime or inode moved, again on leaving, so that what was read meanwhile is
+        never used. On entering, times or an inode that moved have the file hashed again.
         """
         ...
 

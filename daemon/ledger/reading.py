@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -139,7 +140,8 @@ class Readers:
 
 
 class LedgerContents:
-    """``Contents`` over the files the ledger knows. Checks what it opens against what was hashed, on both ends."""
+    """``Contents`` over the files the ledger knows. Checks what it opens against what was hashed, on both ends, and
+    hashes again what lies there with other times or another inode."""
 
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
@@ -168,9 +170,9 @@ class LedgerContents:
 
     def _find(self, item_id: int) -> tuple[bytes, Stat]:
         rows = self._readers.rows(
-            "SELECT root.path AS root, folder.path AS folder, file.name, file.state, size, mtime_ns, ctime_ns, ino "
-            "FROM file JOIN folder ON folder.id = file.folder_id JOIN root ON root.id = folder.root_id "
-            "WHERE item_id = ?",
+            "SELECT root.path AS root, folder.path AS folder, file.name, file.state, file.size, file.mtime_ns, "
+            "ctime_ns, ino, sha256 FROM file JOIN folder ON folder.id = file.folder_id "
+            "JOIN root ON root.id = folder.root_id JOIN item ON item.id = item_id WHERE item_id = ?",
             (item_id,),
         )
         moved = False
@@ -178,12 +180,15 @@ class LedgerContents:
             path = os.path.join(row["root"], row["folder"], row["name"])
             expected = Stat(row["size"], row["mtime_ns"], row["ctime_ns"], row["ino"])
             try:
-                if row["state"] == FileState.KNOWN and _stat_of(os.lstat(path)) == expected:
-                    return path, expected
+                found = _stat_of(os.lstat(path))
+                if row["state"] == FileState.KNOWN and (
+                    found == expected or (found.size == expected.size and _holds(path, found, row["sha256"], item_id))
+                ):
+                    return path, found
                 moved = moved or row["state"] != FileState.OLD  # an old one settles when a person says so
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, ContentGone):
                 continue
-            except OSError:  # the folder cannot be searched now: that is not disappearance
+            except (OSError, ContentMoved):  # the folder cannot be searched now: that is not disappearance
                 moved = True
         if moved:
             raise ContentMoved("the file changed after it was hashed", item_id)
@@ -197,6 +202,19 @@ def _open(path: bytes, item_id: int) -> int:
         raise ContentGone("the file disappeared", item_id) from None
     except OSError as error:
         raise ContentMoved(f"the file cannot be opened ({os.strerror(error.errno or 0)})", item_id) from None
+
+
+def _holds(path: bytes, found: Stat, sha256: str, item_id: int) -> bool:
+    """Whether a file whose times or inode moved holds the content still: the hash says so, the rest only caches it.
+
+    A new mode, owner or link renews ctime, and the watch may learn of it as late as by its next scan.
+    """
+    fd = _open(path, item_id)
+    with os.fdopen(fd, "rb", buffering=0) as handle:
+        _check(fd, found, item_id)
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        _check(fd, found, item_id)
+    return digest == sha256
 
 
 def _check(fd: int, expected: Stat, item_id: int) -> None:

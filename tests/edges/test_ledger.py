@@ -859,6 +859,40 @@ def test_an_old_file_is_known_by_its_inode_until_it_is_taken(house: Toy, tmp_pat
     assert not files.was_old(root.id, stat)
 
 
+@pytest.mark.parametrize("change", ["mode", "link", "times", "copy"])
+def test_new_times_or_another_inode_hold_up_nobody_while_the_content_is_the_same(
+    house: Toy, tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("as it was")
+    item_id = settle(house, path)
+    before = path.stat()
+    if change == "mode":
+        path.chmod(0o600)
+    elif change == "link":
+        os.link(path, tmp_path / "b")
+    elif change == "times":
+        os.utime(path, ns=(1, 1))
+    else:
+        (tmp_path / "b").write_text("as it was")
+        (tmp_path / "b").rename(path)
+    assert path.stat() != before
+    contents = LedgerContents(house.ledger.readers)
+    with contents.open(item_id) as file:
+        assert file.read() == b"as it was"
+    assert contents.path(item_id) == os.fsencode(path)
+
+
+def test_other_content_of_the_same_size_and_time_is_not_given(house: Toy, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("as it was")
+    item_id, found = settle(house, path), path.stat()
+    path.write_text("as it is!")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with pytest.raises(ContentMoved):
+        LedgerContents(house.ledger.readers).path(item_id)
+
+
 def test_contents_are_given_only_as_they_were_hashed(house: Toy, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("as it was")
     item_id = settle(house, tmp_path / "a")
