@@ -290,7 +290,7 @@ class Performer(Protocol):
         """Is it already so? Called before ``perform`` whenever the effect's fate is unknown.
 
         Returns None where it surely is not so. Raises Unanswered where the destination cannot be asked; the runner then
-        does what ``doubt`` says.
+        does what ``doubt`` says. NotSent, Throttled and Denied mean: ask later.
         """
         ...
 
