@@ -18,6 +18,7 @@ from daemon.contract import Fields, Finding, Reader
 from daemon.errors import UnknownSubject
 from daemon.ledger import story
 from daemon.ledger.lock import holder
+from daemon.masking import mask
 
 
 def add(app: typer.Typer, desk: CommandDesk) -> None:
@@ -184,7 +185,7 @@ def failures_of(desk: CommandDesk, read: Reader) -> dict[str, Any]:
         listed.append(
             {
                 "subject": subject,
-                "path": paths.get(job["key"]),
+                "path": mask(paths[job["key"]]) if job["key"] in paths else None,
                 "kind": job["kind"],
                 "reason": job["reason"],
                 "fix": job["fix"] or f"callspool retry {subject}",

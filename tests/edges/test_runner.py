@@ -552,7 +552,7 @@ def test_new_content_is_decided_anew_once_the_old_one_in_doubt_was_found(many: T
     many.add("2")
     many.until_state("done", "1", "2")
     assert (sent(many), states(many)) == ([OLD.key, NEW.key], ("done", "done"))
-    assert [job.key for job in many.handler.seen].count("2") == 2, "before and after it was known"
+    assert [job.key for job in many.handler.seen].count("2") >= 2, "before it was known, and after"
 
 
 def test_new_content_goes_in_place_of_an_old_one_that_never_arrived(many: Toy) -> None:
