@@ -229,13 +229,14 @@ def play_all(plans: Iterable[Sequence[Kill]], *, dropping: int) -> list[Story]:
         return list(pool.map(lambda plan: play(plan, dropping=dropping), plans))
 
 
-def way_back(stories: Sequence[Story], name: str) -> tuple[Kill, ...] | None:
+def ways_back(stories: Sequence[Story], name: str) -> list[tuple[Kill, ...]]:
     """Kills that lead to a point which was only passed after one: those of its story, then the point itself."""
-    for story in stories:
-        for number, points in enumerate(story.passed):
-            if points[name] and story.hit[:number] == list(story.kills[:number]):
-                return (*story.kills[:number], f"{name}:1")
-    return None
+    return [
+        (*story.kills[:number], f"{name}:1")
+        for story in stories
+        for number, points in enumerate(story.passed)
+        if points[name] and story.hit[:number] == list(story.kills[:number])
+    ]
 
 
 def matrix(chosen: Callable[[str, int], bool], *, dropping: int) -> None:
@@ -244,10 +245,10 @@ def matrix(chosen: Callable[[str, int], bool], *, dropping: int) -> None:
     (passed,) = reference.passed
     first = [(f"{name}:{n}",) for name, visits in passed.items() for n in range(1, visits + 1) if chosen(name, n)]
     stories = [reference, *play_all(first, dropping=dropping)]
-    for _ in range(3):
-        left = names_of(stories) - covered_by(stories)
-        plans = [plan for plan in (way_back(stories, name) for name in sorted(left)) if plan is not None]
-        stories += play_all(plans, dropping=dropping)
+    # Threads do not always take the same way back: another story's is tried each time.
+    for attempt in range(6):
+        ways = [ways_back(stories, name) for name in sorted(names_of(stories) - covered_by(stories))]
+        stories += play_all([way[attempt % len(way)] for way in ways if way], dropping=dropping)
     assert names_of(stories) - covered_by(stories) == set(), "points that no kill covered"
 
 
