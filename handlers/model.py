@@ -40,7 +40,9 @@ class AudioInfo:
 
     ``media_s`` is the length of the decoded samples, ``span_s`` the time from the first to the last of them on the
     container's own clock: they differ where packets were lost. ``header_s`` is the length the header claims, if it
-    claims one; it is never the value used.
+    claims one; it is never the value used. ``speech`` are the stretches in which somebody is heard, as (first, last) in
+    seconds from the first sample, in order and apart; they cover the recording's beginning, up to ``heard_s``. None
+    where nobody looked, or where nothing can be told from the samples.
     """
 
     container: str
@@ -52,6 +54,8 @@ class AudioInfo:
     header_s: float | None = None
     start_at: datetime | None = None
     flags: tuple[str, ...] = ()
+    speech: tuple[tuple[float, float], ...] | None = None
+    heard_s: float = 0.0
 
 
 class AudioUnreadable(CallspoolError):
@@ -68,7 +72,8 @@ class AudioUnavailable(CallspoolError):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One audio file of a call. The sides of one conversation share ``group``."""
+    """One audio file of a call. The sides of one conversation share ``group``; ``recorder`` is the pattern of its path,
+    which all files of one recorder have in common."""
 
     id: int
     name: str
@@ -84,6 +89,7 @@ class Recording:
     stamp: datetime | None = None
     registered_at: datetime | None = None
     flags: tuple[str, ...] = ()
+    recorder: str = ""
 
     @property
     def end_at(self) -> datetime | None:

@@ -140,7 +140,8 @@ def _info(answer: dict[str, Any]) -> AudioInfo:
         raise refusal(str(answer["unreadable"]))
     fields = answer["info"]
     start_at = None if fields["start_at"] is None else datetime.fromisoformat(fields["start_at"])
-    return AudioInfo(**fields | {"start_at": start_at, "flags": tuple(fields["flags"])})
+    speech = None if fields["speech"] is None else tuple((first, last) for first, last in fields["speech"])
+    return AudioInfo(**fields | {"start_at": start_at, "flags": tuple(fields["flags"]), "speech": speech})
 
 
 class Prober:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from daemon.contract import Item
@@ -9,6 +10,13 @@ from handlers.intake import phones, times
 from handlers.intake.conversation import Chosen, Reading, name_time
 from handlers.intake.names import Evidence
 from handlers.model import AudioInfo, Recording, Side, TimeSource
+
+PATTERN_LENGTH = 80
+"""Characters of a path's pattern that are kept: the end, where the name is."""
+
+_CHANGING = re.compile(
+    r"(?:(?<![^\W_])[0-9A-Fa-f]{6,}(?![^\W_])|[0-9]+)(?:[-_:.T ]?(?:(?<![^\W_])[0-9A-Fa-f]{4,}(?![^\W_])|[0-9]+))*"
+)
 
 
 def recording(item: Item, audio: AudioInfo, said: Evidence, reading: Reading) -> Recording:
@@ -33,7 +41,17 @@ def recording(item: Item, audio: AudioInfo, said: Evidence, reading: Reading) ->
         stamp=stamp,
         registered_at=item.first_seen_at,
         flags=tuple(sorted({*item.flags, *audio.flags})),
+        recorder=recorder(item.path),
     )
+
+
+def recorder(path: str) -> str:
+    """The pattern of a path below the folder: what one recorder's files have in common, and no number of a caller.
+
+    Whatever changes from file to file (digits, ids in hexadecimal) is ``#``: ``number-_#-#.ogg``. Two recorders that
+    name alike and write into one folder are one to us.
+    """
+    return _CHANGING.sub("#", path)[-PATTERN_LENGTH:]
 
 
 def _start(item: Item, audio: AudioInfo, said: Evidence, stamp: datetime | None, reading: Reading) -> Chosen:

@@ -55,6 +55,8 @@ def recording_of(row: Row) -> Recording:
         header_s=row["header_s"],
         start_at=maybe_moment(row["audio_start_us"]),
         flags=tuple(json.loads(row["audio_flags"])),
+        speech=speech_of(row["speech"]),
+        heard_s=row["heard_s"],
     )
     return Recording(
         id=row["id"],
@@ -71,7 +73,18 @@ def recording_of(row: Row) -> Recording:
         stamp=maybe_moment(row["stamp_us"]),
         registered_at=moment(row["registered_us"]),
         flags=tuple(json.loads(row["flags"])),
+        recorder=row["recorder"],
     )
+
+
+def speech_of(text: str | None) -> tuple[tuple[float, float], ...] | None:
+    """The stretches of speech as ``speech_out`` wrote them."""
+    return None if text is None else tuple((first, last) for first, last in json.loads(text))
+
+
+def speech_out(speech: Sequence[tuple[float, float]] | None) -> str | None:
+    """``[[first_s, last_s], …]``."""
+    return None if speech is None else dumps(speech)
 
 
 CONVERSATION_TIMES = (
