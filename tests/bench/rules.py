@@ -62,7 +62,7 @@ def nearest_corrected(recordings: Sequence[Recording], conversations: Sequence[C
     return _closest(recordings, conversations, USUAL_S)
 
 
-RULES: Mapping[str, Matcher] = {"naive": naive, "nearest": nearest, "nearest, corrected": nearest_corrected}
+RULES: Mapping[str, Matcher] = {"naive": naive, "nearest": nearest, "corrected": nearest_corrected}
 
 
 def _closest(

@@ -143,7 +143,7 @@ class Bin:
     @property
     def honest(self) -> bool:
         """Whether no more are false than was claimed, as far as the limits tell."""
-        return self.limits[0] <= self.claimed or self.false == 0
+        return self.limits[0] <= self.claimed
 
 
 def decisions(
