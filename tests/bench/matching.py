@@ -28,8 +28,9 @@ from tests.bench.traffic import Traffic
 MATCHERS: Mapping[str, Matcher] = {**RULES, "times": partial(ours, turns=False), "turns": partial(ours, turns=True)}
 
 COLUMNS = ("a minute", "matcher", "right %", "wrong %", "alone %", "held %", "decided %", "false", "worst", "foretold")
-"""``wrong``: every false decision, also that there were no recording. ``alone``: rightly decided to have none. ``false``: decisions of all seeds that are not true, ``worst``:
-those of the worst seed, ``foretold``: what 95 % of all runs stay within, if the probabilities are true."""
+"""``wrong``: every decision that is not true, also that there were no recording. ``alone``: rightly decided to have
+none. ``false``: the wrong ones of all seeds, ``worst``: those of the worst seed, ``foretold``: what 95 % of all runs
+stay within, if the probabilities are true."""
 
 
 @dataclass
