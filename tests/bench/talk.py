@@ -90,9 +90,9 @@ def talk(
     lines: list[Line] = []
     at = greeting
     while at < until:
-        turn, agent = divmod(len(lines), 2)[0], len(lines) % 2 == 0
+        agent = len(lines) % 2 == 0
         if agent and said:
-            spoken = said[turn % len(said)]
+            spoken = said[len(lines) // 2 % len(said)]
         else:
             spoken = phrases((manner.agent_line if agent else manner.caller_line).draw(rng), manner, rng)
         heard = tuple((at + a, min(at + b, until)) for a, b in spoken if at + a < until)
