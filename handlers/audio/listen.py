@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from handlers.audio import wav
+from handlers.audio.failure import unheard
 from handlers.audio.probe import sniff
 from handlers.audio.speech import LOST, QUIETEST, Span, speech
 from handlers.model import AudioInfo
@@ -31,8 +32,8 @@ _STEP_S = 0.02
 _LOOKED_AT = 128
 """Samples of a window that are looked at, or somewhat more."""
 
-_LOUDEST = 20.0
-"""Decibels; floating point samples of a broken file know no bound."""
+_LOUDEST = 100.0
+"""Decibels. Floating point samples may be whole numbers of 16 bits, and in a broken file anything."""
 
 
 class Ear:
@@ -81,9 +82,8 @@ class Ear:
             levels.extend([LOST] * windows)
 
     def speech(self) -> tuple[Span, ...] | None:
-        """Where there was speech so far, to the millisecond."""
-        spans = speech(self._levels, self.step_s)
-        return None if spans is None else tuple((round(first, 3), round(last, 3)) for first, last in spans)
+        """Where there was speech so far."""
+        return speech(self._levels, self.step_s)
 
     def _level(self, samples: list[float]) -> float:
         """Power in dB of full scale, without the constant part that cheap converters add."""
@@ -101,8 +101,16 @@ def listen(file: BinaryIO, info: AudioInfo) -> AudioInfo:
         return info  # the longest was measured, and libav would decode the first
     ear = _plain(file) if info.codec == "pcm_s16le" and info.container == "wav" else _decoded(file)
     if ear is None:
-        return info
-    return dataclasses.replace(info, speech=ear.speech(), heard_s=ear.heard_s)
+        return unheard(info) if info.media_s else info
+    # A last packet that MP4's edit list cuts short is decoded whole.
+    heard_s = min(ear.heard_s, max(info.media_s, info.span_s))
+    spans = ear.speech()
+    return dataclasses.replace(info, speech=None if spans is None else _rounded(spans, heard_s), heard_s=heard_s)
+
+
+def _rounded(spans: Sequence[Span], heard_s: float) -> tuple[Span, ...]:
+    """The spans to the millisecond, as far as they lie within what was heard."""
+    return tuple((round(first, 3), min(round(last, 3), heard_s)) for first, last in spans if first < heard_s)
 
 
 def _plain(file: BinaryIO) -> Ear:

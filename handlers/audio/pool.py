@@ -154,10 +154,16 @@ class Prober:
     """A pool of ``workers`` processes. Safe to use from any thread; each probe occupies one worker."""
 
     def __init__(
-        self, workers: int = 2, *, base_deadline_s: float = BASE_DEADLINE_S, bytes_a_second: int = BYTES_A_SECOND
+        self,
+        workers: int = 2,
+        *,
+        base_deadline_s: float = BASE_DEADLINE_S,
+        bytes_a_second: int = BYTES_A_SECOND,
+        listen_deadline_s: float = LISTEN_DEADLINE_S,
     ) -> None:
         self._base_deadline_s = base_deadline_s
         self._bytes_a_second = bytes_a_second
+        self._listen_deadline_s = listen_deadline_s
         self._lock = threading.Lock()
         self._slots = workers
         self._closed = False
@@ -182,13 +188,13 @@ class Prober:
 
     def _measured(self, slot: int, file: int, size: int) -> AudioInfo:
         deadline_s = self._base_deadline_s + size / self._bytes_a_second
-        request = {"cpu_s": int(deadline_s) + 1, "listen_cpu_s": int(LISTEN_DEADLINE_S) + 1}
+        request = {"cpu_s": int(deadline_s) + 1, "listen_cpu_s": int(self._listen_deadline_s) + 1}
         measured: AudioInfo | None = None
         for attempt in (1, 2):
             worker = self._worker(slot)
             try:
                 measured = _info(worker.ask(request, file, deadline_s))
-                return _info(worker.answer(LISTEN_DEADLINE_S))
+                return _info(worker.answer(self._listen_deadline_s))
             except _Overran as error:
                 self._discard(slot)
                 if measured is not None:

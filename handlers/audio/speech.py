@@ -7,10 +7,10 @@ detector: a stretch counts from where its level leaves the noise to where it sin
 Levels are power in dB below full scale, one for each window of about 20 ms; ``LOST`` stands for time of which the file
 holds no samples. For each channel:
 
-* The *noise floor* at a moment is the level that a tenth of the 20 s before it, or of the 20 s after it, stays below,
-  whichever is higher: pauses make up a tenth of any talk, and where a party joins or leaves, noise begins or ends
-  within a window. Looking both ways takes that step at once.
-* *Loud* is the level of the channel's loudest moments. What lies 50 dB below is silence, whatever the floor.
+* The *noise floor* at a moment is the level that a tenth of the 12 s before it, or of the 12 s after it, stays below,
+  whichever is higher. Pauses make up a tenth of any talk; and since both ways are looked, the noise that begins where
+  a party joins and ends where it leaves is the floor from its first to its last moment.
+* *Loud* is the level of the channel's loudest moments. What lies 56 dB below is silence, whatever the floor.
 * Speech must rise above ``enter`` and reaches as far as it stays above ``stay``, both a share of the way from the
   floor to loud.
 
@@ -35,8 +35,8 @@ LOST = -math.inf
 QUIETEST = -96.0
 """Decibels. Digital silence, and all that is below the last bit of 16."""
 
-WINDOW_S = 20.0
-"""A talk without a tenth of pauses within such a time is rare; noise that lasts shorter counts as sound."""
+WINDOW_S = 12.0
+"""With 20, the floor did not follow noise that swells by 6 dB within 10 s; much less, and talk becomes the floor."""
 
 FLOOR_SHARE = 0.1
 HOP_S = 1.0
@@ -50,7 +50,8 @@ SHORTEST_S = 0.08
 EDGE_S = 0.2
 """How far a soft beginning or end may reach beyond the loud part: an f or an s is shorter."""
 
-DEPTH_DB = 50.0
+DEPTH_DB = 56.0
+"""A party 25 dB softer than the other keeps its soft ends; deeper, encoders smear edges into digital silence."""
 SMALLEST_RANGE_DB = 8.0
 """Steady noise moves within 5 dB; speech less than 8 dB above the noise is not told from it reliably."""
 
@@ -124,10 +125,11 @@ def _gates(levels: Sequence[float], step_s: float) -> list[_Gate]:
 
 
 def _gate(floor: float, loud: float) -> _Gate:
-    """Between floor and loud; where a sound lasts so long that it became the floor, below it."""
+    """Between floor and loud, so far above the floor as its own ripple asks for: a tenth of noise is up to 2 dB below
+    its middle. Where a sound lasts so long that it became the floor, the gate lies below it."""
     rise = loud - floor
-    enter = min(floor + min(max(0.35 * rise, 5.0), 12.0), loud - 6.0)
-    return _Gate(enter, min(floor + min(max(0.2 * rise, 3.0), 8.0), enter))
+    enter = min(floor + min(max(0.3 * rise, 5.0), 8.0), loud - 6.0)
+    return _Gate(enter, min(floor + min(max(0.2 * rise, 3.0), 5.0), enter))
 
 
 def _floors(levels: Sequence[float], step_s: float) -> list[float]:
@@ -137,7 +139,7 @@ def _floors(levels: Sequence[float], step_s: float) -> list[float]:
     lows = [_low(levels[begin : begin + window]) for begin in begins]
     back, newest = window // hop, len(lows) - 1
     hops = range(math.ceil(len(levels) / hop))
-    return [max(lows[min(place, newest)], lows[min(max(place - back, 0), newest)]) for place in hops]
+    return [max(lows[min(max(place - back, 0), newest) : place + 1]) for place in hops]
 
 
 def _low(levels: Sequence[float]) -> float:
