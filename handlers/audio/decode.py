@@ -31,8 +31,8 @@ def hear(file: BinaryIO, demuxer: str) -> Ear | None:
         to_floats = av.AudioResampler(format="fltp")
         for frame in _frames(source):
             if ear is None:
-                ear, origin = Ear(frame.sample_rate, len(frame.layout.channels), 1.0), frame.time
-            if (frame.sample_rate, len(frame.layout.channels)) != (ear.rate, ear.channels):
+                ear, origin = Ear(frame.sample_rate, frame.layout.nb_channels, 1.0), frame.time
+            if (frame.sample_rate, frame.layout.nb_channels) != (ear.rate, ear.channels):
                 return ear
             behind_s = 0.0 if frame.time is None or origin is None else frame.time - origin - ear.heard_s
             if ear.heard_s + max(0.0, behind_s) >= LISTEN_S:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from handlers.audio import wav
-from handlers.audio.failure import unheard
+from handlers.audio.failure import Unreadable, unheard
 from handlers.audio.probe import sniff
 from handlers.audio.speech import LOST, QUIETEST, Span, speech
 from handlers.model import AudioInfo
@@ -28,6 +28,7 @@ LISTEN_S = 600.0
 MAX_CHANNELS = 8
 """Channels listened to; a header can announce thousands."""
 
+_BLOCK_BYTES = 1 << 17
 _STEP_S = 0.02
 _LOOKED_AT = 128
 """Samples of a window that are looked at, or somewhat more."""
@@ -99,7 +100,7 @@ def listen(file: BinaryIO, info: AudioInfo) -> AudioInfo:
     """
     if info.container == "ogg" and "many_streams" in info.flags:
         return info  # the longest was measured, and libav would decode the first
-    ear = _plain(file) if info.codec == "pcm_s16le" and info.container == "wav" else _decoded(file)
+    ear = _plain(file) if info.container == "wav" and info.codec == "pcm_s16le" else _decoded(file)
     if ear is None:
         return unheard(info) if info.media_s else info
     # A last packet that MP4's edit list cuts short is decoded whole.
@@ -117,10 +118,13 @@ def _plain(file: BinaryIO) -> Ear:
     """WAV's usual samples, which need no decoder, and no tenth of a second to load one."""
     data = wav.data(file)
     form, ear = data.form, Ear(data.form.rate, data.form.channels, 32768.0)
-    file.seek(data.at)
+    if form.block_bytes != 2 * form.channels:
+        raise Unreadable("its WAV blocks are not as long as their samples")
+    block_samples = max(1, _BLOCK_BYTES // form.block_bytes)
     left = min(data.held // form.block_bytes, int(LISTEN_S * form.rate))
-    while left and (block := file.read(min(left, form.rate) * form.block_bytes)):
-        samples = memoryview(block[: len(block) // form.block_bytes * form.block_bytes]).cast("h")
+    file.seek(data.at)
+    while left and (block := file.read(min(left, block_samples) * form.block_bytes)):
+        samples = memoryview(block).cast("h")
         ear.hear([samples[channel :: form.channels] for channel in range(min(form.channels, MAX_CHANNELS))])
         left -= len(samples) // form.channels
     return ear
