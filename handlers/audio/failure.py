@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from handlers.model import AudioUnreadable
+import dataclasses
+
+from handlers.model import AudioInfo, AudioUnreadable
 
 
 class Unreadable(AudioUnreadable):
@@ -11,3 +13,8 @@ class Unreadable(AudioUnreadable):
 
 class Unsupported(AudioUnreadable):
     """The file is whole, as far as can be seen, but not of a kind that callspool reads."""
+
+
+def unheard(info: AudioInfo) -> AudioInfo:
+    """The measurement of a file that could not be listened to: that costs evidence and no length."""
+    return dataclasses.replace(info, flags=tuple(sorted({*info.flags, "unheard"})))

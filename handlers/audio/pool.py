@@ -1,9 +1,9 @@
-"""Long-lived worker processes that measure audio files, and what happens when one dies of a file.
+"""Long-lived worker processes that measure audio files and listen to them, and what happens when one dies of a file.
 
-``Prober.probe`` opens the file, lends it to an idle worker and waits for the answer. A worker that overruns its
-deadline is killed (SIGKILL ends it in 4 ms) and the file refused; one that dies is replaced and the file tried once
-more, since something else may have killed it. Workers start with the first file: a process costs 60 ms, an exchange
-with a warm one 0.2 ms.
+``Prober.probe`` opens the file, lends it to an idle worker and waits for its measurement, then for what was heard. A
+worker that overruns its deadline is killed (SIGKILL ends it in 4 ms) and the file refused; one that dies is replaced
+and the file tried once more, since something else may have killed it. What was measured before that is kept. Workers
+start with the first file: a process costs 60 ms, an exchange with a warm one 0.2 ms.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from daemon.errors import ContentGone
-from handlers.audio.failure import Unreadable, Unsupported
+from handlers.audio.failure import Unreadable, Unsupported, unheard
 from handlers.model import AudioInfo, AudioUnavailable
 
 BASE_DEADLINE_S = 30.0
@@ -35,8 +35,13 @@ BASE_DEADLINE_S = 30.0
 BYTES_A_SECOND = 500_000
 """Added patience: a tenth of the slowest measure there is, decoding Vorbis (ten minutes, 5 MB, in 0.8 s)."""
 
+LISTEN_DEADLINE_S = 60.0
+"""Added patience with listening, which ends after the same few minutes of any recording: 1.5 s of a free core."""
+
 START_DEADLINE_S = 30.0
-REPLY_BYTES = 1 << 16
+REPLY_BYTES = 1 << 18
+"""Ten minutes hold at most some thousand stretches of speech, 20 bytes each."""
+
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
 
@@ -58,6 +63,7 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     link: socket.socket
+    _received: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def start(cls) -> _Worker:
@@ -77,35 +83,35 @@ class _Worker:
             )
         worker = cls(process, ours)
         try:
-            worker._expect(START_DEADLINE_S)
+            worker.answer(START_DEADLINE_S)
         except (_Died, _Overran) as error:
             worker.end()
             raise AudioUnavailable(f"the audio worker does not start (code {process.returncode})") from error
         return worker
 
     def ask(self, request: dict[str, Any], file: int, deadline_s: float) -> dict[str, Any]:
-        """Send a request with its file and wait for the answer, at most ``deadline_s`` seconds."""
+        """Send a request with its file and wait for the first answer, at most ``deadline_s`` seconds."""
         try:
             socket.send_fds(self.link, [json.dumps(request).encode() + b"\n"], [file])
         except OSError as error:
             raise _Died from error
-        return self._expect(deadline_s)
+        return self.answer(deadline_s)
 
-    def _expect(self, deadline_s: float) -> dict[str, Any]:
-        """The next answer."""
+    def answer(self, deadline_s: float) -> dict[str, Any]:
+        """The next answer; two of them may arrive at once."""
         self.link.settimeout(deadline_s)
-        reply = b""
         try:
-            while not reply.endswith(b"\n"):
+            while (end := self._received.find(b"\n")) < 0:
                 part = self.link.recv(REPLY_BYTES)
-                if not part or len(reply) > REPLY_BYTES:
+                if not part or len(self._received) > REPLY_BYTES:
                     raise _Died
-                reply += part
+                self._received += part
         except TimeoutError as error:
             raise _Overran from error
         except OSError as error:
             raise _Died from error
-        answer: dict[str, Any] = json.loads(reply)
+        answer: dict[str, Any] = json.loads(self._received[:end])
+        del self._received[: end + 1]
         return answer
 
     def end(self) -> None:
@@ -148,10 +154,16 @@ class Prober:
     """A pool of ``workers`` processes. Safe to use from any thread; each probe occupies one worker."""
 
     def __init__(
-        self, workers: int = 2, *, base_deadline_s: float = BASE_DEADLINE_S, bytes_a_second: int = BYTES_A_SECOND
+        self,
+        workers: int = 2,
+        *,
+        base_deadline_s: float = BASE_DEADLINE_S,
+        bytes_a_second: int = BYTES_A_SECOND,
+        listen_deadline_s: float = LISTEN_DEADLINE_S,
     ) -> None:
         self._base_deadline_s = base_deadline_s
         self._bytes_a_second = bytes_a_second
+        self._listen_deadline_s = listen_deadline_s
         self._lock = threading.Lock()
         self._slots = workers
         self._closed = False
@@ -162,7 +174,7 @@ class Prober:
             self._idle.put(slot)
 
     def probe(self, path: bytes) -> AudioInfo:
-        """Measure the file at an absolute path, without following a link at its end.
+        """Measure and hear the file at an absolute path, without following a link at its end.
 
         Raises AudioUnreadable where it cannot be measured, ContentGone where it is not there (or no regular file)
         any more, AudioUnavailable where it could not be looked at.
@@ -176,16 +188,22 @@ class Prober:
 
     def _measured(self, slot: int, file: int, size: int) -> AudioInfo:
         deadline_s = self._base_deadline_s + size / self._bytes_a_second
-        request = {"cpu_s": int(deadline_s) + 1}
+        request = {"cpu_s": int(deadline_s) + 1, "listen_cpu_s": int(self._listen_deadline_s) + 1}
+        measured: AudioInfo | None = None
         for attempt in (1, 2):
             worker = self._worker(slot)
             try:
-                return _info(worker.ask(request, file, deadline_s))
+                measured = _info(worker.ask(request, file, deadline_s))
+                return _info(worker.answer(self._listen_deadline_s))
             except _Overran as error:
                 self._discard(slot)
+                if measured is not None:
+                    return unheard(measured)
                 raise Unreadable(f"measuring it took longer than {deadline_s:.0f} s") from error
             except _Died as error:
                 self._discard(slot)
+                if attempt == 2 and measured is not None:
+                    return unheard(measured)
                 if attempt == 2:
                     ending = worker.process.returncode
                     raise Unreadable(f"the process that measured it ended twice (code {ending})") from error

@@ -12,6 +12,7 @@ overlaps       the samples cover more time than the container's clock: something
 clock_jump     the container's clock runs backwards or is absurd; ``span_s`` may then be the samples' length
 many_streams   more than one audio stream; the first (Ogg: the longest) was measured
 no_audio       headers and not one sample
+unheard        listening to it failed, so nothing is known of speech in it
 duration_mismatch   the header's length is more than 1 % off
 =============  ===========================================================================================
 """
@@ -41,15 +42,15 @@ HEAD_BYTES = 4096
 
 
 class Kind(NamedTuple):
-    """How a container is measured: by libav's demuxer of that name, or by a walk of our own."""
+    """How a container is read by libav's demuxer of that name, and measured: by that too, or by a walk of our own."""
 
     container: str
-    demuxer: str = ""
+    demuxer: str
     walk: Callable[[BinaryIO], AudioInfo] | None = None
 
 
-_OGG = Kind("ogg", walk=ogg.measure)
-_WAV = Kind("wav", walk=wav.measure)
+_OGG = Kind("ogg", "ogg", walk=ogg.measure)
+_WAV = Kind("wav", "wav", walk=wav.measure)
 _MP4_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx"})
 _FOREIGN = {
     b"FORM": "AIFF",

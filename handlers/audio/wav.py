@@ -49,23 +49,44 @@ class _Chunks:
     fact: int | None = None
 
 
-def measure(file: BinaryIO) -> AudioInfo:
-    """The length of the RIFF, RF64 or BW64 file.
+class Data(NamedTuple):
+    """The samples: ``held`` bytes from byte ``at`` of the file on. ``claimed`` is what the header says, if anything."""
+
+    form: Form
+    at: int
+    held: int
+    claimed: int | None
+    fact: int | None
+    truncated: bool
+
+
+def data(file: BinaryIO) -> Data:
+    """Where the samples of the RIFF, RF64 or BW64 file lie.
 
     Raises Unreadable where the form or the data is missing, Unsupported for codecs of unknown block length.
     """
     end = file.seek(0, os.SEEK_END)
     found = _walk(file, end)
-    form = found.form
-    if form is None or found.data_at is None:
+    if found.form is None or found.data_at is None:
         raise Unreadable("its WAV header has no fmt or no data chunk")
     on_disk = end - found.data_at
     claimed = found.data_claimed if found.data_wide is None else found.data_wide
     believed = claimed != UNKNOWN_SIZE and _ends_in_chunks(file, found.data_at + claimed, end)
     streamed = claimed == UNKNOWN_SIZE or (claimed == 0 and not believed)
-    held = min(claimed, on_disk) if believed else on_disk
-    flags = ("truncated",) if not streamed and claimed > on_disk else ()
-    samples = _samples(form, held, found.fact)
+    return Data(
+        form=found.form,
+        at=found.data_at,
+        held=min(claimed, on_disk) if believed else on_disk,
+        claimed=None if streamed else claimed,
+        fact=found.fact,
+        truncated=not streamed and claimed > on_disk,
+    )
+
+
+def measure(file: BinaryIO) -> AudioInfo:
+    """The length of the RIFF, RF64 or BW64 file; raises what ``data`` raises."""
+    form, _, held, claimed, fact, truncated = data(file)
+    samples = _samples(form, held, fact)
     return AudioInfo(
         container="wav",
         codec=form.codec,
@@ -73,8 +94,8 @@ def measure(file: BinaryIO) -> AudioInfo:
         channels=form.channels,
         media_s=samples / form.rate,
         span_s=samples / form.rate,
-        header_s=None if streamed else _samples(form, claimed, found.fact) / form.rate,
-        flags=flags,
+        header_s=None if claimed is None else _samples(form, claimed, fact) / form.rate,
+        flags=("truncated",) if truncated else (),
     )
 
 

@@ -1,8 +1,10 @@
 """The process that alone touches codecs: ``python -m handlers.audio.worker``.
 
 Its standard input is one end of a socket pair. A request is a JSON object on one line, sent together with the open
-file it is about (SCM_RIGHTS), so the worker needs no right to any path; the answer is a JSON object on one line. It
-ends by itself when the other end closes, whatever became of the daemon.
+file it is about (SCM_RIGHTS), so the worker needs no right to any path. It is answered twice, each time by a JSON
+object on one line: with the measurement as soon as it is taken, and again once the recording was listened to. So a
+decoder that fails costs what it would have told, and no length. A refusal is the only answer. The process ends by
+itself when the other end closes, whatever became of the daemon.
 
 A hostile file can make a decoder loop, allocate or crash; that costs this process and one refused file. Limits are
 set here rather than between fork and exec, where a threaded parent must not run Python.
@@ -20,7 +22,8 @@ import socket
 import sys
 from typing import Any, BinaryIO
 
-from handlers.audio.failure import Unsupported
+from handlers.audio.failure import Unsupported, unheard
+from handlers.audio.listen import listen
 from handlers.audio.probe import probe
 from handlers.model import AudioInfo, AudioUnreadable
 
@@ -54,15 +57,24 @@ def allow_cpu(seconds: int) -> None:
     limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds)
 
 
-def answer(request: dict[str, Any], file: BinaryIO) -> dict[str, Any]:
-    """Measure one file: ``{"info": …}``, or ``{"unreadable": reason, …}``."""
+def measured(request: dict[str, Any], file: BinaryIO) -> AudioInfo | dict[str, Any]:
+    """Measure one file, or say why not: ``{"unreadable": reason, …}``."""
     allow_cpu(int(request["cpu_s"]))
     try:
-        return {"info": pack(probe(file))}
+        return probe(file)
     except AudioUnreadable as refusal:
         return {"unreadable": refusal.reason, "unsupported": isinstance(refusal, Unsupported)}
     except Exception as error:  # noqa: BLE001 the file is hostile input and libav's errors are many; the kind is named
         return {"unreadable": f"measuring it failed ({type(error).__name__})"}
+
+
+def heard(request: dict[str, Any], file: BinaryIO, info: AudioInfo) -> AudioInfo:
+    """Listen to a file that was measured."""
+    allow_cpu(int(request["listen_cpu_s"]))
+    try:
+        return listen(file, info)
+    except Exception:  # noqa: BLE001 as above; the length stands
+        return unheard(info)
 
 
 def pack(info: AudioInfo) -> dict[str, Any]:
@@ -80,8 +92,16 @@ def serve(link: socket.socket) -> None:
             return
         request = json.loads(line)
         with open(files[0], "rb") as file:
-            reply = answer(request, file)
-        link.sendall(json.dumps(reply).encode() + b"\n")
+            reply = measured(request, file)
+            if isinstance(reply, AudioInfo):
+                send(link, {"info": pack(reply)})
+                reply = {"info": pack(heard(request, file, reply))}
+        send(link, reply)
+
+
+def send(link: socket.socket, reply: dict[str, Any]) -> None:
+    """Send one answer."""
+    link.sendall(json.dumps(reply).encode() + b"\n")
 
 
 def main() -> None:

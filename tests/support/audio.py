@@ -1,15 +1,17 @@
-"""Real audio files, made on the spot: a soft tone in every container callspool reads, whole, cut, chained and streamed.
+"""Real audio files, made on the spot: in every container callspool reads, whole, cut, chained and streamed.
 
-Every maker takes the path to write and the exact number of samples (or seconds), and returns nothing that is not
-in the file. One second of tone costs about a millisecond, so nothing is cached.
+Every maker takes the path to write and the exact number of samples of a soft tone (or its seconds), some also the
+samples themselves, and returns nothing that is not in the file. One second of tone costs about a millisecond, so
+nothing is cached.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,22 +30,61 @@ def tone(samples: int, rate: int = RATE, hertz: float = 440.0) -> array[int]:
     return whole[:samples]
 
 
-def _frames(samples: int, rate: int, channels: int, block: int) -> Iterator[av.AudioFrame]:
-    sound = tone(samples, rate)
-    for start in range(0, samples, block):
-        mono = sound[start : start + block]
-        spread = array("h", (value for value in mono for _ in range(channels)))
-        frame = av.AudioFrame(format="s16", layout="stereo" if channels == 2 else "mono", samples=len(mono))
-        frame.planes[0].update(spread.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
+def talk(
+    spans: Sequence[tuple[float, float]],
+    seconds: float,
+    *,
+    rate: int = 16_000,
+    level_db: float = -18.0,
+    noise_db: float | None = None,
+) -> array[int]:
+    """Mono 16-bit samples with a voice-like buzz in the spans, in seconds: fifteen harmonics that swell four times a
+    second. White noise lies below all of it; levels are powers in dB of full scale. Silence is digital without noise.
+    """
+    sound = array("h", bytes(2 * round(seconds * rate)))
+    buzz = _scaled([_buzz(n / rate) for n in range(rate)], level_db)
+    for first, last in spans:
+        begin, end = round(first * rate), round(last * rate)
+        sound[begin:end] = (buzz * (1 + (end - begin) // rate))[: end - begin]
+    if noise_db is None:
+        return sound
+    chance = random.Random(20251029)
+    noise = _scaled([chance.gauss(0, 1) for _ in range(3 * rate)], noise_db)
+    return array("h", (value + noise[place % len(noise)] for place, value in enumerate(sound)))
+
+
+def _buzz(second: float) -> float:
+    swell = 0.6 + 0.4 * math.cos(2 * math.pi * 4 * second)
+    return swell * sum(math.sin(2 * math.pi * 130 * number * second) / number for number in range(1, 16))
+
+
+def _scaled(values: Sequence[float], level_db: float) -> array[int]:
+    factor = 32768 * 10 ** (level_db / 20) / math.sqrt(sum(value * value for value in values) / len(values))
+    return array("h", (round(factor * value) for value in values))
+
+
+def together(*channels: array[int]) -> array[int]:
+    """The channels' samples interleaved."""
+    return array("h", (value for moment in zip(*channels, strict=True) for value in moment))
+
+
+def _frames(sound: array[int], rate: int, channels: int, block: int, times: int) -> Iterator[av.AudioFrame]:
+    length = len(sound) // channels
+    starts = [(lap * length, start) for lap in range(times) for start in range(0, length, block)]
+    for before, start in starts:
+        piece = sound[start * channels : (start + block) * channels]
+        layout = "stereo" if channels == 2 else "mono"
+        frame = av.AudioFrame(format="s16", layout=layout, samples=len(piece) // channels)
+        frame.planes[0].update(piece.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
         frame.sample_rate = rate
-        frame.pts = start
+        frame.pts = before + start
         frame.time_base = Fraction(1, rate)
         yield frame
 
 
 def encode(
     path: Path,
-    samples: int,
+    samples: int | array[int],
     *,
     container: str,
     codec: str,
@@ -53,15 +94,20 @@ def encode(
     codec_options: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
+    times: int = 1,
 ) -> None:
-    """Encode ``samples`` samples of tone with libav; the last packet carries whatever trimming the format knows."""
+    """Encode so many samples of tone, or the samples given ``times`` over, with libav; channels are interleaved.
+
+    The last packet carries whatever trimming the format knows.
+    """
+    sound = together(*[tone(samples, rate)] * channels) if isinstance(samples, int) else samples
     with av.open(str(path), "w", format=container, options=options or {}) as out:
         out.metadata.update(metadata or {})
         stream: Any = out.add_stream(codec, rate=rate, options=codec_options or {})
         stream.layout = "stereo" if channels == 2 else "mono"
         if bit_rate:
             stream.bit_rate = bit_rate
-        for frame in _frames(samples, rate, channels, 4800):
+        for frame in _frames(sound, rate, channels, 4800, times):
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
 
