@@ -13,7 +13,7 @@ from typing import Any
 
 from daemon.contract import Reader, Tx
 from daemon.errors import UnknownSubject
-from handlers.model import Conversation, Lead, Recording
+from handlers.model import Conversation, Lead, Recording, Turn
 from handlers.records.rows import (
     dumps,
     lead_of,
@@ -192,6 +192,25 @@ def recordings(read: Reader, group_key: str) -> tuple[Recording, ...]:
     return tuple(recording_of(row) for row in rows)
 
 
+def unread(read: Reader) -> bool:
+    """Whether files are known whose content was not understood yet: who is near somebody is then not known for sure."""
+    rows = read.rows(
+        "SELECT 1 FROM job WHERE lane = 'intake' AND state = 'ready' UNION ALL "
+        "SELECT 1 FROM job WHERE lane = 'intake' AND state = 'running' LIMIT 1"
+    )
+    return bool(rows)
+
+
+def recording_ids(read: Reader, group_key: str) -> tuple[int, ...]:
+    """The ids of ``recordings``, for a fraction of their price."""
+    rows = read.rows(
+        "SELECT id FROM recording WHERE group_key = ? AND NOT EXISTS (SELECT 1 FROM item AS newer "
+        "JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) ORDER BY id",
+        (group_key,),
+    )
+    return tuple(row["id"] for row in rows)
+
+
 def conversation(read: Reader, conversation_id: int) -> Conversation:
     """The whole conversation with this id; raises UnknownSubject."""
     rows = read.rows("SELECT * FROM conversation WHERE id = ?", (conversation_id,))
@@ -199,6 +218,12 @@ def conversation(read: Reader, conversation_id: int) -> Conversation:
         raise UnknownSubject(f"no call c{conversation_id}")
     row = rows[0]
     return replace(times_of(row), document=json.loads(row["document"]), turns=turns_of(row["turns"]))
+
+
+def turns(read: Reader, conversation_id: int) -> tuple[Turn, ...]:
+    """Who spoke when in a conversation; empty where there is none with this id."""
+    rows = read.rows("SELECT turns FROM conversation WHERE id = ?", (conversation_id,))
+    return turns_of(rows[0]["turns"]) if rows else ()
 
 
 def lead(read: Reader, lead_id: int) -> Lead:

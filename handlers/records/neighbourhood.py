@@ -7,7 +7,7 @@ are left out: the newer one speaks for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.contract import Reader
@@ -40,23 +40,20 @@ class Span:
 class Near:
     """Where partners of one subject may be found; whoever meets one of these is returned.
 
-    ``starts``: begins within a span. ``ends``: ends (or was saved) within a span. ``lone_ends``: the same, but only
+    ``starts``: begins within a span. ``guessed_starts``: the same for recordings whose start is a guess out of when
+    their file was last written. ``ends``: ends (or was saved) within a span. ``lone_ends``: the same, but only
     for those that have no start of their own. ``number``: has this number and any of its times within a span of
     ``around``. ``refs``: carries one of these ids, as call id, session id or room. ``stamps``: the stamp in its name.
     """
 
     starts: tuple[Span, ...] = ()
+    guessed_starts: tuple[Span, ...] = ()
     ends: tuple[Span, ...] = ()
     lone_ends: tuple[Span, ...] = ()
     number: str | None = None
     around: tuple[Span, ...] = ()
     refs: tuple[str, ...] = ()
     stamps: tuple[datetime, ...] = ()
-
-    @property
-    def marked(self) -> Near:
-        """The same without those that only a time leads to."""
-        return replace(self, starts=(), ends=(), lone_ends=())
 
 
 _LONE_CONVERSATION = "coalesce(start_source, 'name') = 'name'"  # as the partial indexes have it
@@ -96,6 +93,7 @@ def groups_near(read: Reader, near: Near) -> list[str]:
     """Keys of the recording groups with a member that could be a subject's partner."""
     branches = [
         *_between("recording", ("start_us",), near.starts),
+        *_between("recording", ("start_us",), near.guessed_starts, _LONE_RECORDING),
         *_between("recording", ("end_us",), near.ends),
         *_between("recording", ("end_us",), near.lone_ends, _LONE_RECORDING),
         *_numbered("recording", ("start_us", "end_us"), near),
@@ -126,6 +124,32 @@ def leads_near(read: Reader, near: Near) -> list[Lead]:
         return []
     rows = read.rows(f"SELECT * FROM lead WHERE id IN ({places(found)}) AND {_NEWEST_LEAD} ORDER BY id", found)
     return [lead_of(row) for row in rows]
+
+
+def most_around(read: Reader, conversations: Span, recordings: Span) -> int:
+    """How many calls there were in a stretch of time: as many as conversations or recordings began in it, whichever
+    are more. ``recordings`` is the same stretch by the recorders' clock."""
+    rows = read.rows(
+        f"SELECT max((SELECT count(*) FROM conversation WHERE start_us BETWEEN ? AND ? AND {_NEWEST_CONVERSATION}), "
+        f"(SELECT count(DISTINCT group_key) FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING}))",
+        (
+            micros(conversations.first),
+            micros(conversations.last),
+            micros(recordings.first),
+            micros(recordings.last),
+        ),
+    )
+    count: int = rows[0][0]
+    return count
+
+
+def leads_around(read: Reader, span: Span) -> int:
+    """How many leads were taken in a stretch of time."""
+    count: int = read.rows(
+        "SELECT count(*) FROM lead WHERE coalesce(taken_us, stamp_us) BETWEEN ? AND ?",
+        (micros(span.first), micros(span.last)),
+    )[0][0]
+    return count
 
 
 _Branch = tuple[str, tuple[object, ...]]

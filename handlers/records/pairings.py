@@ -160,7 +160,7 @@ class Judged:
         """Replace the conversation's verdict."""
         tx.execute(
             "INSERT OR REPLACE INTO verdict (conversation_id, recording, recording_until_us, lead, lead_until_us, "
-            "ready, explanation, decided_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "ready, explanation, disputed, decided_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.conversation_id,
                 self.recording,
@@ -169,6 +169,7 @@ class Judged:
                 micros(self.lead_until),
                 self.ready,
                 dumps(self.explanation),
+                "disputed" in self.explanation,
                 micros(tx.now),
             ),
         )
@@ -216,6 +217,35 @@ class Unrefused:
         tx.execute(
             "DELETE FROM refusal WHERE conversation_id = ? AND partner = ?", (self.conversation_id, self.partner)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSpoke:
+    """A person decided about a conversation's partners just now: what follows from it is sent without asking again."""
+
+    conversation_id: int
+
+    def write(self, tx: Tx) -> None:
+        """Remember when."""
+        tx.execute(
+            "INSERT OR REPLACE INTO person_spoke (conversation_id, at_us) VALUES (?, ?)",
+            (self.conversation_id, micros(tx.now)),
+        )
+
+
+def person_spoke(read: Reader, conversation_id: int) -> datetime | None:
+    """When a person last decided about a conversation's partners; None where nobody has."""
+    rows = read.rows("SELECT at_us FROM person_spoke WHERE conversation_id = ?", (conversation_id,))
+    return moment(rows[0]["at_us"]) if rows else None
+
+
+def disputed(read: Reader, limit: int = 1000) -> tuple[int, ...]:
+    """Conversations whose match was sent, and later evidence speaks against it."""
+    rows = read.rows(
+        "SELECT conversation_id FROM verdict WHERE disputed = 1 ORDER BY conversation_id LIMIT ?",
+        (limit,),
+    )
+    return tuple(row["conversation_id"] for row in rows)
 
 
 def verdict(read: Reader, conversation_id: int) -> Verdict | None:
