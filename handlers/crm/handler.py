@@ -102,7 +102,8 @@ class CallHandler:
         late = None if known.delivered is None else late_members(known.delivered, members.frozen())
         if late == "":
             return self._tell(read, members, known)
-        if late is not None and self._settings.updates == "off" and not job.told:
+        told = job.told or _told_since(read, conversation_id, known.delivered_at)
+        if late is not None and self._settings.updates == "off" and not told:
             return Rejected(f"its {late} came after the call was sent", fix=f"callspool retry c{conversation_id}")
         return self._send(read, members, known.call_id, update=late is not None)
 
@@ -237,6 +238,12 @@ def _known_as(read: Reader, conversation_id: int) -> _Known:
                 )
         version = records.replaces(read, version)
     return known
+
+
+def _told_since(read: Reader, conversation_id: int, delivered_at: datetime | None) -> bool:
+    """Whether a person decided about the call's partners after it was sent: then what follows is sent as well."""
+    spoke_at = records.person_spoke(read, conversation_id)
+    return spoke_at is not None and delivered_at is not None and spoke_at > delivered_at
 
 
 def _spoken_for(conversation_id: int, marker: records.Marker | None) -> Planned:

@@ -10,8 +10,9 @@ from daemon.contract import Act, Acted, Event, Fact, JobSpec, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
 from handlers.match.changes import CALL, MATCH
+from handlers.match.evidence import Experience
 from handlers.match.fixed import fixed_group, fixed_lead
-from handlers.match.neighbours import surroundings
+from handlers.match.ledger_source import surroundings
 from handlers.records import LeadPaired, LeadUnpaired, Paired, Refused, Unpaired, Unrefused
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ def acts(settings: MatchSettings) -> Mapping[str, Act]:
         def run(args: Mapping[str, Any], read: Reader) -> Acted:
             acted = act(args, read)
             number, _ = _subjects(args, read)
-            near = surroundings(read, settings, conversation=number).near
+            near = surroundings(read, settings, Experience(), conversation=number).near
             pairs = (*near.recording_pairs.items(), *near.lead_pairs.items())
-            others = {theirs for (_, theirs), evidence in pairs if evidence.rivalry is not None} - {number}
+            others = {theirs for (_, theirs), evidence in pairs if evidence.possible} - {number}
             wake = tuple(JobSpec(MATCH, f"conversation:{other}") for other in sorted(others))
             return replace(acted, then=tuple(dict.fromkeys((*acted.then, *wake))))
 
         return run
 
-    return {"match.accept": waking(accept), "match.reject": waking(reject)}
+    return {"match.accept": waking(accept), "match.reject": waking(reject), "match.undo": waking(undo)}
 
 
 def accept(args: Mapping[str, Any], read: Reader) -> Acted:
@@ -64,9 +65,35 @@ def reject(args: Mapping[str, Any], read: Reader) -> Acted:
             facts.append(LeadUnpaired(number))
     return Acted(
         answer={"call": f"c{number}", "partner": _name(partner), "rejected": True, "unpaired": len(facts) > 1},
-        facts=tuple(facts),
+        facts=(*facts, records.PersonSpoke(number)),
         then=_wake(number, partner),
         events=(_event("match.rejected", number, partner, why),),
+    )
+
+
+def undo(args: Mapping[str, Any], read: Reader) -> Acted:
+    """What a person said of these two is taken back: evidence decides again. Raises BadRequest where nobody said
+    anything."""
+    number, partner = _subjects(args, read)
+    why = _why(args)
+    facts: list[Fact] = []
+    if _name(partner) in records.refusals(read, number):
+        facts.append(Unrefused(number, _name(partner)))
+    held = records.pairing(read, number)
+    if held is not None and held.group == partner and held.decided_by == "person":
+        facts.append(Unpaired(number))
+    lead_held = records.lead_pairing(read, number)
+    if lead_held is not None and lead_held.lead_id == partner and lead_held.decided_by == "person":
+        facts.append(LeadUnpaired(number))
+    if not facts:
+        raise BadRequest(
+            f"nobody accepted or rejected {_name(partner)} for c{number}", fix=f"callspool match show c{number}"
+        )
+    return Acted(
+        answer={"call": f"c{number}", "partner": _name(partner), "undone": True},
+        facts=(*facts, records.PersonSpoke(number)),
+        then=_wake(number, partner),
+        events=(_event("match.undone", number, partner, why),),
     )
 
 
@@ -109,7 +136,7 @@ def _accept_lead(number: int, lead: int, why: str, read: Reader) -> Acted:
 def _accepted(number: int, partner: str | int, why: str, facts: list[Fact], then: list[JobSpec]) -> Acted:
     return Acted(
         answer={"call": f"c{number}", "partner": _name(partner), "accepted": True},
-        facts=tuple(facts),
+        facts=(*facts, records.PersonSpoke(number)),
         then=tuple(dict.fromkeys(then)),
         events=(_event("match.accepted", number, partner, why),),
     )

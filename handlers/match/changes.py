@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from daemon.contract import Event, Fact, Fields, JobSpec, Outcome, Planned, Postponed, Reader
 from handlers import records
 from handlers.match.assign import Decision, LeadDecision, RecordingDecision, partner_name
-from handlers.records import Judged, LeadPaired, LeadUnpaired, Paired, Unpaired, Verdict
+from handlers.match.disputes import Dispute
+from handlers.records import Judged, LeadPaired, LeadUnpaired, Paired, Taught, Unpaired, Verdict
 
 MATCH = "match"
 CALL = "call"
@@ -40,11 +42,18 @@ class Changes:
             return Planned(facts, then=then, events=events)
         return Postponed(until, reason, facts, then, events)
 
-    def decide(self, number: int, recording: RecordingDecision | None, lead: LeadDecision | None) -> Judged:
-        """Take up one conversation's halves; None for a half that was not looked at and stays as it was."""
+    def decide(
+        self,
+        number: int,
+        recording: RecordingDecision | None,
+        lead: LeadDecision | None,
+        lesson: Taught | None = None,
+    ) -> Judged:
+        """Take up one conversation's halves; None for a half that was not looked at and stays as it was. ``lesson`` is
+        what its recording teaches if it is new."""
         before = records.verdict(self.read, number)
-        if recording is not None:
-            self._pair(number, recording)
+        if recording is not None and self._pair(number, recording) and lesson is not None:
+            self.given.append(lesson)
         if lead is not None:
             self._pair_lead(number, lead)
         verdict = judged(number, before, recording, lead)
@@ -70,10 +79,32 @@ class Changes:
         if before is not None and before.ready:
             self.then.append(JobSpec(CALL, str(number)))
 
-    def _pair(self, number: int, decision: RecordingDecision) -> None:
+    def dispute(self, found: Sequence[Dispute]) -> None:
+        """Put down what later evidence says against what was sent: once, and nothing is changed by it."""
+        for said in found:
+            before = records.verdict(self.read, said.conversation)
+            if before is None or _names(before.explanation.get("disputed")) == _names(said.told):
+                continue
+            now_told = {**before.explanation, "disputed": said.told}
+            self.judged.append(
+                Judged(
+                    said.conversation,
+                    before.recording,
+                    before.recording_until,
+                    before.lead,
+                    before.lead_until,
+                    before.ready,
+                    now_told,
+                )
+            )
+            fields: dict[str, Any] = {"call_id": f"c{said.conversation}", "reason": said.reason, "fix": said.fix}
+            self.events.append(Event("call.match_disputed", fields, "warning"))
+
+    def _pair(self, number: int, decision: RecordingDecision) -> bool:
+        """Change whose recording it is; whether it got another than it had."""
         held = records.pairing(self.read, number)
         if decision.group == (None if held is None else held.group):
-            return
+            return False
         if held is not None:
             self.freed.append(Unpaired(number))
             self.then.append(JobSpec(MATCH, f"group:{held.group}"))
@@ -82,6 +113,7 @@ class Changes:
             if owner is not None:
                 self._robbed(owner.conversation_id, Unpaired(owner.conversation_id))
             self.given.append(Paired(number, decision.group, decision.probability, decision.reasons))
+        return decision.group is not None
 
     def _pair_lead(self, number: int, decision: LeadDecision) -> None:
         held = records.lead_pairing(self.read, number)
@@ -113,6 +145,10 @@ def judged(
     }
     heard, asked = recording or _old_recording(before), lead or _old_lead(before)
     ready = all(half is not None and half["settled"] for half in told.values())
+    if recording is None or (
+        recording.group is not None and old.get("recording", {}).get("partner") == recording.group
+    ):
+        told.update({"disputed": old["disputed"]} if "disputed" in old else {})
     return Judged(number, heard.state, heard.until, asked.state, asked.until, ready, told)
 
 
@@ -128,7 +164,7 @@ def told_half(decision: RecordingDecision | LeadDecision, old: dict[str, Any]) -
         **decision.explanation,
     }
     if partner is not None and "candidates" not in told and old.get("partner") == partner:
-        kept = ("probability", "reasons", "candidates", "more_candidates", "separated_by")
+        kept = ("probability", "reasons", "alone", "candidates", "separated_by")
         told.update({name: old[name] for name in kept if name in old})
     return told
 
@@ -145,7 +181,7 @@ def next_look(verdict: Judged, now: datetime) -> tuple[datetime | None, str]:
     waits = []
     recording, lead = verdict.explanation["recording"], verdict.explanation["lead"]
     if not recording["settled"] and verdict.recording_until > now:
-        what = "other side" if verdict.recording == "matched" else "recording"
+        what = {"matched": "other side", "ambiguous": "question to be settled"}.get(verdict.recording, "recording")
         waits.append((verdict.recording_until, f"waits for its {what} until {clock(verdict.recording_until)}"))
     if not lead["settled"] and verdict.lead_until > now:
         waits.append((verdict.lead_until, f"waits for its lead until {clock(verdict.lead_until)}"))
@@ -170,6 +206,13 @@ def events(before: Verdict | None, verdict: Judged) -> list[Event]:
     return told
 
 
+def _names(disputed: dict[str, Any] | None) -> tuple[Any, ...]:
+    """Who stands against whom, whatever the probabilities."""
+    if disputed is None:
+        return ()
+    return tuple(disputed[side].get(name) for side in ("sent", "better") for name in ("recording", "call"))
+
+
 def _recording_event(call: Fields, told: dict[str, Any]) -> Event:
     if told["state"] == "matched":
         return Event("call.matched", {**call, **_item(told["recordings"][0]), "reason": _reason(told)})
@@ -185,10 +228,12 @@ def _reason(told: dict[str, Any]) -> str:
 
 
 def _between(told: dict[str, Any], kind: str) -> str:
-    count = len(told["candidates"]) + told.get("more_candidates", 0)
-    if count == 1:
-        return f"its only candidate fits another call as well, or only in part; {kind} held"
-    return f"{count} candidates that evidence cannot separate; {kind} held"
+    if "shift_s" in told:
+        return f"recordings and conversations lie {told['shift_s']:+.0f} s apart: a clock or a time zone is wrong"
+    best = max((candidate["probability"] for candidate in told["candidates"]), default=0.0)
+    if len(told["candidates"]) == 1:
+        return f"its only candidate is its own with a probability of {best:.3g}; {kind} held"
+    return f"{len(told['candidates'])} candidates, the best with a probability of {best:.3g}; {kind} held"
 
 
 def _item(subject: str) -> dict[str, Any]:

@@ -1,103 +1,105 @@
-"""What speaks for or against two files belonging to one call.
+"""What speaks for or against two files belonging to one call, each piece a named term with its weight.
 
-``weigh_recording`` and ``weigh_lead`` look at one pair and return an ``Evidence``: named terms that a person can read,
-how strongly the pair may claim to belong together, and how strongly it stands in the way of others. Both are pure and
-look at nothing but the pair; who wins is decided in ``assign``. Terms hold offsets in seconds and never a number,
-a name or an id.
-
-The tolerances are those of one deployment (recording from 06:48:22, session from 06:48:24, last word at 06:48:59,
-saved at 06:49:07) widened to what recorders of the field are known to do.
+A pair's *share* is how much more probable what is seen is if both are one call's than if they are strangers: the
+density of their distances (``offsets``) over the density of strangers' at the rate of calls around them, times what
+ids, stamps and numbers say, times how their lines fit what is heard (``turns``). It says nothing of who else is there:
+that is ``posterior``'s. Terms hold distances and weights (decimal logarithms) and never a number, a name or an id.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import IntEnum
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
-from handlers.model import Conversation, Lead, Recording, Side, TimeSource
+from handlers.match.offsets import Offsets, Table, even, late, normal
+from handlers.match.turns import Fit, fit
+from handlers.match.values import Group, Reading, Told, maybe_ms
+from handlers.model import Lead
+from handlers.records.lessons import Lesson
 
-START_CLOSE_S = 5.0
-"""A recorder starts with the session: seconds before it on the telephone line, seconds after it as a participant."""
+IMPOSSIBLE = float("-inf")
 
-START_LOOSE_S = 15.0
-"""Recorders that wait for an answer, or start at the first ring, were seen this far off: good only without rivals."""
-
-FIRST_LINE_S = 30.0
-"""Where only the first line of a conversation is stamped, the recorder may have run this long before anybody spoke."""
-
-END_EARLY_S = 5.0
-"""A recorder stops at hang-up; a session is seen to end up to this much later."""
-
-END_CLOSE_S = 30.0
-"""A caller hangs up within half a minute after the agent's last word."""
-
-END_LOOSE_S = 120.0
-"""Recorders were seen to finish 1 to 120 s after the transcript was saved: good only without rivals."""
-
-SAVE_LAG_S = 60.0
-"""A transcript is saved seconds after the last word; used where nothing else says when that was."""
-
-FLUSH_S = 30.0
-"""A file's mtime is its last flush, later than its last sample."""
-
-CONTRADICTION_S = 60.0
-"""Times of one transcript that lie further apart cannot all be true."""
-
-WILD_S = 26 * 3600.0
+WILD_MS = 26 * 3_600_000
 """Two clocks in any two time zones differ by at most 26 h (UTC-12 to UTC+14): more is no mistake of zones."""
 
-LEAD_EARLY_S = 120.0
-"""A lead is taken near the end of the call, at the earliest this long before it."""
+SAME_ID = math.log(1e9)
+"""Ids of either side that are equal by chance: never seen; one in a thousand million keeps it arithmetic."""
 
-LEAD_LATE_S = 60.0
-"""A lead is written at the latest this long after its transcript."""
+OTHER_ID = math.log(1e-9)
+SAME_STAMP = math.log(1e7)
+"""A stamp finer than a second, shared: two transcripts saved in one microsecond, at any rate of calls."""
+
+OTHER_STAMP = math.log(1e-2)
+"""A lead that carries a transcript's stamp belongs to that transcript, there or not."""
+
+OTHER_NUMBER = math.log(1e-4)
+REPEATS_S = 36_000.0
+"""One caller's calls come this far apart, where they come at all: what an equal number is worth is the rate of
+strangers' calls over the rate of this caller's own."""
+
+CUT_SHARE = 0.02
+"""Share of recordings whose recorder died early, by files that do not say so."""
+
+CUT_SHARE_FLAGGED = 0.6
+
+EARLIEST_MS = 15_000
+"""How long before its conversation a recorder may have begun, and died before anything was said."""
+
+FASTEST_RATE = 1 / 3_600.0
+"""Calls a second where nobody else is near: never taken for less, since a count of one is not a rate."""
+
+Says = Literal["equal", "unequal", "fits", "nearly fits", "misfits", "refused", "contradicts itself", "seen"]
 
 
-class Strength(IntEnum):
-    """How strongly a pair claims to belong together. Higher is decided first."""
-
-    WEAK = 1  # start or end fits, or both nearly do: good enough only for a pair that stands alone
-    TIME = 2  # start and end both fit closely
-    NUMBER = 3  # the caller's number, and the two overlap
-    NUMBER_AND_TIME = 4  # the caller's number (or a stamp of a whole second), and start and end fit
-    ID = 5  # an id, or a stamp finer than a second, that both carry
-
-
-Says = Literal["equal", "unequal", "unknown", "fits", "nearly fits", "misfits", "refused", "contradicts itself"]
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One piece of evidence. ``seconds`` is the offset seen: the partner's time less the conversation's."""
+class Term(NamedTuple):
+    """One piece of evidence. ``seconds`` is the distance seen, ``expected_s`` and ``spread_s`` what is usual here,
+    ``log_weight`` the natural logarithm of what it is worth."""
 
     name: str
     says: Says
+    log_weight: float = 0.0
     seconds: float | None = None
+    expected_s: float | None = None
+    spread_s: float | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.says}" if self.seconds is None else f"{self.name} {self.seconds:+.1f} s"
 
+    @property
+    def weight(self) -> float:
+        """Decimal logarithm: +2 is a hundred times more probable together than apart."""
+        return max(-99.0, round(self.log_weight / math.log(10), 2))
+
     def out(self) -> dict[str, Any]:
         """The term as the explanation keeps it."""
-        known = {"name": self.name, "says": self.says}
-        return known if self.seconds is None else {**known, "seconds": round(self.seconds, 3)}
+        told: dict[str, Any] = {"name": self.name, "says": self.says, "weight": self.weight}
+        for key in ("seconds", "expected_s", "spread_s"):
+            value = getattr(self, key)
+            if value is not None:
+                told[key] = round(value, 3)
+        return told
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evidence:
-    """What is to be said of one pair.
+    """What is to be said of one pair. ``log_share``: see above; ``IMPOSSIBLE`` where the two cannot belong together.
 
-    ``strength`` is what the pair may win as, None if the two cannot belong together. ``rivalry`` is what it counts as
-    when others ask whether they are alone: doubt weakens a claim, not an objection, so it is never less.
+    ``lesson`` is what the pair would teach if it is one, ``heard`` how its lines fit where that was looked at.
     """
 
     terms: tuple[Term, ...]
-    strength: Strength | None
-    rivalry: Strength | None
+    log_share: float
+    lesson: Lesson | None = None
+    heard: Fit | None = None
+
+    @property
+    def possible(self) -> bool:
+        """Whether the two may belong together at all."""
+        return self.log_share > IMPOSSIBLE
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -106,344 +108,248 @@ class Evidence:
 
     @property
     def distance_s(self) -> float:
-        """Sum of the offsets, for listing the closest first. Never decides anything."""
-        return sum(abs(term.seconds) for term in self.terms if term.seconds is not None)
+        """Sum of the distances of start and end, for listing the closest first. Never decides anything."""
+        return sum(abs(t.seconds) for t in self.terms if t.seconds is not None and t.name in ("start", "end", "taken"))
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The recordings of one call as one: its sides share a key, a mixed file stands alone.
+@dataclass(frozen=True)
+class Experience:
+    """What is expected here: the distances, how long calls are (mean and spread of the logarithm of seconds), how often
+    a conversation has no recording, and a recording no conversation."""
 
-    ``start_at`` is the earliest start that is better than a file's mtime; ``end_at`` the latest end. ``by_mtime``:
-    only mtimes are known, so that ``end_at`` is when the file was last written.
+    offsets: Offsets = field(default_factory=Offsets)
+    length_mean: float = math.log(75.0)
+    length_spread: float = 1.1
+    no_recording: float = 0.04
+    no_conversation: float = 0.04
+
+    def length_density(self, seconds: float) -> float:
+        """How probable a call of this length is, per second: log-normal, and a tenth for any length up to two hours."""
+        s = max(1.0, seconds)
+        z = (math.log(s) - self.length_mean) / self.length_spread
+        usual = math.exp(-0.5 * z * z) / (s * self.length_spread * 2.5066282746310002)
+        return 0.9 * usual + 0.1 / (s * 8.88)
+
+    def log_odds(self, *, told_waits: bool, group_waits: bool) -> float:
+        """That both files of a call are here, over that either partner is missing, as a logarithm.
+
+        The partner of a file that still waits may be on its way: it is missing as often as not, and of the calls around
+        it half may not be seen yet.
+        """
+        missing = 0.5 if told_waits else self.no_recording
+        unclaimed = 0.5 if group_waits else self.no_conversation
+        unseen = 2.0 if told_waits or group_waits else 1.0
+        return math.log((1 - self.no_recording) * (1 - self.no_conversation) / (missing * unclaimed * unseen))
+
+
+CLOSE_S = 30.0
+"""Seconds to either side in which calls are counted too: a burst is dense long before ``match.window`` is full."""
+
+
+def rate_of(close: int, wide: int, wide_s: float) -> float:
+    """Calls a second around a call, of which ``close`` were seen within ``CLOSE_S`` seconds to either side and ``wide``
+    within ``wide_s``, itself among them: whichever is denser, and half a call more, since a count of few says little.
     """
-
-    key: str
-    recordings: tuple[Recording, ...]
-    start_at: datetime | None
-    end_at: datetime | None
-    by_mtime: bool
-    number: str | None
-    session_ids: frozenset[str]
-    call_refs: frozenset[str]
-    stamps: frozenset[datetime]
-
-    @classmethod
-    def of(cls, recordings: Sequence[Recording]) -> Group:
-        """The group of these recordings, which share one key."""
-        timed = [r for r in recordings if r.start_at is not None and r.start_source is not TimeSource.FILE]
-        by_mtime = not timed
-        ends = [r.end_at for r in (timed or recordings) if r.end_at is not None]
-        numbers = {r.number for r in recordings if r.number is not None}
-        return cls(
-            key=recordings[0].group,
-            recordings=tuple(recordings),
-            start_at=min((r.start_at for r in timed if r.start_at is not None), default=None),
-            end_at=max(ends, default=None),
-            by_mtime=by_mtime,
-            number=numbers.pop() if len(numbers) == 1 else None,
-            session_ids=frozenset(r.session_id for r in recordings if r.session_id is not None),
-            call_refs=frozenset(r.call_ref for r in recordings if r.call_ref is not None),
-            stamps=frozenset(r.stamp for r in recordings if r.stamp is not None),
-        )
-
-    @property
-    def whole(self) -> bool:
-        """Whether no other side is to be expected."""
-        sides = {recording.side for recording in self.recordings}
-        return Side.MIXED in sides or sides >= {Side.AGENT, Side.CUSTOMER}
-
-    @property
-    def registered_at(self) -> datetime:
-        """When its first file was registered."""
-        return min(r.registered_at for r in self.recordings if r.registered_at is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One way to read a conversation's times. Without contradictions there is one reading, with all of them.
-
-    ``starts`` are (moment, true only for a first line); ``end`` is when it ended, ``saved`` when it was written.
-    """
-
-    starts: tuple[tuple[datetime, bool], ...]
-    end: datetime | None
-    saved: datetime | None
-
-    @property
-    def last(self) -> datetime | None:
-        """The latest sign of life."""
-        return max((at for at in (self.end, self.saved) if at is not None), default=None)
-
-
-def readings(conversation: Conversation) -> tuple[Reading, ...]:
-    """The ways to read a conversation's times: one, or two where they contradict one another."""
-    field = [(conversation.field_start_at, False)]
-    if conversation.start_source is TimeSource.ITEM:
-        field.append((conversation.start_at, True))
-    told = tuple((at, line) for at, line in field if at is not None)
-    session = () if conversation.session_at is None else ((conversation.session_at, False),)
-    if not contradicts(conversation):
-        return (Reading(session + told, conversation.end_at, _saved(conversation)),)
-    # Fields and lines come from one clock, the naive stamps of session id and file name from another.
-    split = (Reading(told, conversation.end_at, None), Reading(session, None, conversation.saved_at))
-    return tuple(reading for reading in split if reading.starts)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """A conversation's times, read once for all its pairs. ``doubtful``: they contradict one another."""
-
-    readings: tuple[Reading, ...]
-    doubtful: bool
-
-    @classmethod
-    def of(cls, conversation: Conversation) -> Times:
-        """The times of this conversation."""
-        return cls(readings(conversation), contradicts(conversation))
-
-
-def _saved(conversation: Conversation) -> datetime | None:
-    """The saved stamp as a sign of the end: one that came long after the end is none."""
-    if conversation.saved_at is None or conversation.end_at is None:
-        return conversation.saved_at
-    return min(conversation.saved_at, conversation.end_at + timedelta(seconds=SAVE_LAG_S))
-
-
-def contradicts(conversation: Conversation) -> bool:
-    """Whether the conversation's own times cannot all be true."""
-    starts = [conversation.session_at, conversation.field_start_at]
-    if conversation.start_source in (TimeSource.ITEM, TimeSource.FIELD, TimeSource.SESSION):
-        starts.append(conversation.start_at)
-    known = [at for at in starts if at is not None]
-    if len(known) > 1 and _seconds(max(known), min(known)) > CONTRADICTION_S:
-        return True
-    end, saved = conversation.end_at, conversation.saved_at
-    if end is not None and saved is not None and _seconds(end, saved) > CONTRADICTION_S:
-        return True
-    return bool(known) and end is not None and end < min(known)
+    return max(max(0, close - 1) / (2 * CLOSE_S), (max(0, wide - 1) + 0.5) / (2 * wide_s))
 
 
 def weigh_recording(
     group: Group,
-    conversation: Conversation,
+    told: Told,
+    experience: Experience,
     *,
-    window: timedelta,
-    offset: timedelta,
+    rate: float,
+    offset_ms: int = 0,
     refused: bool = False,
-    times: Times | None = None,
 ) -> Evidence:
-    """What is to be said of a recording group and a conversation.
+    """What is to be said of a recording group and a conversation, without listening (``listened`` adds that).
 
-    ``offset`` is added to the recording's times; offsets beyond ``window`` never fit. ``times`` are the
-    conversation's, where they were read before.
+    ``rate`` is the number of calls a second around them; ``offset_ms`` is added to the recording's times.
     """
-    told = times or Times.of(conversation)
-    ids = _ids(
-        group.call_refs,
-        group.session_ids,
-        conversation.call_ref,
-        conversation.session_id,
-        conversation.room,
-    )
-    stamp = _stamp(group.stamps, conversation.saved_at)
-    number = _number(group.number, conversation.number)
-    best = max(
-        (_times(group, reading, window, offset) for reading in told.readings),
-        key=lambda fit: (fit.both, fit.overlaps, fit.something, -fit.distance_s),
-        default=_NO_TIMES,
-    )
-    terms = (*ids, stamp, number, *best.terms, *((_CONTRADICTS,) if told.doubtful else ()))
+    rate = max(rate, FASTEST_RATE)
+    marks, log_marks, same = _marks(group, told, rate)
     if refused:
-        return Evidence((*terms, Term("a person", "refused")), None, None)
-    wild = _wild(group.start_at or group.end_at, offset, conversation)
-    strength, rivalry = _strength(ids, stamp, number, best, doubtful=told.doubtful, wild=wild)
-    return Evidence(terms, strength, rivalry)
-
-
-def weigh_lead(
-    lead: Lead, conversation: Conversation, *, refused: bool = False, times: Times | None = None
-) -> Evidence:
-    """What is to be said of a lead and a conversation; ``times`` as above."""
-    told = times or Times.of(conversation)
-    session_ids = frozenset(() if lead.session_id is None else (lead.session_id,))
-    ids = _ids(frozenset(), session_ids, conversation.call_ref, conversation.session_id, conversation.room)
-    stamp = _stamp(frozenset(() if lead.stamp is None else (lead.stamp,)), conversation.saved_at)
-    number = _number(lead.number, conversation.number)
-    taken_at = lead.taken_at or lead.stamp
-    taken = min(
-        (_taken(taken_at, reading) for reading in told.readings),
-        key=_closeness,
-        default=Term("taken", "unknown"),
-    )
-    terms = (*ids, stamp, number, taken, *((_CONTRADICTS,) if told.doubtful else ()))
-    if refused:
-        return Evidence((*terms, Term("a person", "refused")), None, None)
-    promised = conversation.lead_expected is not False
-    fits = taken.says == "fits" and (promised or number.says == "equal")
-    during = any(_during(taken_at, reading) for reading in told.readings)
-    fit = _Fit((taken,), both=fits, overlaps=during, something=False)
-    wild = _wild(taken_at, timedelta(), conversation)
-    strength, rivalry = _strength(ids, stamp, number, fit, doubtful=told.doubtful, wild=wild)
-    return Evidence(terms, strength, rivalry)
-
-
-_CONTRADICTS = Term("the transcript", "contradicts itself")
-_SECOND = "stamp (whole second)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """How two spans of time lie: ``both`` ends fit, they ``overlap`` for the most part, or ``something`` fits while
-    nothing misfits."""
-
-    terms: tuple[Term, ...]
-    both: bool
-    overlaps: bool
-    something: bool
-
-    @property
-    def distance_s(self) -> float:
-        return sum(abs(term.seconds) for term in self.terms if term.seconds is not None)
-
-
-_NO_TIMES = _Fit((Term("start", "unknown"), Term("end", "unknown")), both=False, overlaps=False, something=False)
-
-
-def _strength(
-    ids: Sequence[Term], stamp: Term, number: Term, fit: _Fit, *, doubtful: bool, wild: bool
-) -> tuple[Strength | None, Strength | None]:
-    """What a pair may win as, and what it counts as for others."""
-    same = any(term.says == "equal" for term in ids) or (stamp.says == "equal" and stamp.name != _SECOND)
-    other = any(term.says == "unequal" for term in (*ids, number))
+        return Evidence((*marks, Term("a person", "refused", IMPOSSIBLE)), IMPOSSIBLE)
+    if log_marks == IMPOSSIBLE and not same:
+        terms, _, _ = _best_times(group, told, experience, rate, offset_ms)
+        return Evidence((*terms, *marks), IMPOSSIBLE)
+    terms, log_times, lesson = _best_times(group, told, experience, rate, offset_ms)
+    if any(term.name == "number" for term in marks):
+        log_times = max(log_times, _anyhow(group, told, experience, rate, offset_ms))
+    if told.doubtful:
+        terms = (*terms, Term("the transcript", "contradicts itself"))
     if same:
-        # An id outweighs anything, unless something as good speaks against it: then only if nobody else is there.
-        return (Strength.WEAK if other or wild else Strength.ID), Strength.ID
-    if other:
-        return None, None
-    strength = _by_time(number.says == "equal" or stamp.says == "equal", fit)
-    if strength is not None and doubtful:
-        lowered = {Strength.NUMBER_AND_TIME: Strength.NUMBER, Strength.TIME: Strength.WEAK}
-        return lowered.get(strength, Strength.WEAK), strength
-    return strength, strength
+        # Whoever shares an id belongs together whatever the clocks say, unless no mistake of clocks explains it.
+        wild = _wild(group, told, offset_ms)
+        log_times = max(log_times, OTHER_ID / 1.5 if wild else 0.0)
+    return Evidence((*marks, *terms), log_marks + log_times, lesson)
 
 
-def _by_time(marked: bool, fit: _Fit) -> Strength | None:
-    """The strength of a pair that no id decides. ``marked``: both carry one number, or one stamp."""
-    if fit.both:
-        return Strength.NUMBER_AND_TIME if marked else Strength.TIME
-    if marked and (fit.overlaps or fit.something):
-        return Strength.NUMBER
-    return Strength.WEAK if fit.something else None
+LEAST_LOG_WEIGHT = math.log(1e-3)
+"""Pairs that are less probable than this even if nobody else were there are left out: they change no other
+probability by more than their own, times that of both being free."""
 
 
-def _times(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> _Fit:
-    start = _start(group, reading, window, offset)
-    end = _end(group, reading, window, offset)
-    says = {start.says, end.says}
-    return _Fit(
-        (start, end),
-        both=says == {"fits"},
-        overlaps=_overlap(group, reading, window, offset),
-        something=says not in ({"fits"}, {"unknown"}) and "misfits" not in says,
+def heard_fit(group: Group, told: Told, experience: Experience, *, offset_ms: int = 0) -> Fit | None:
+    """How the conversation's lines fit what is heard in the group; None where there is nothing to hold against one
+    another."""
+    heard = group.heard()
+    if heard is None or not told.lines or group.start_ms is None:
+        return None
+    skews = experience.offsets.table(group.recorder, "skew", "field", by_mtime=group.by_mtime)
+    shift_ms = _lines_off(group, told, experience, offset_ms)
+    return fit(heard, told.lines, group.start_ms + offset_ms - shift_ms, skews)
+
+
+def listened(evidence: Evidence, group: Group, found: Fit | None, experience: Experience) -> Evidence:
+    """The same with what listening says."""
+    if found is None:
+        return evidence
+    skews = experience.offsets.table(group.recorder, "skew", "field", by_mtime=group.by_mtime)
+    says: Says = "fits" if found.log_share > 0.7 else "nearly fits" if found.log_share > -0.7 else "misfits"
+    term = Term("turns", says, found.log_share, found.skew_ms / 1000, skews.usual_s, skews.spread_s)
+    lesson = evidence.lesson
+    if lesson is not None and found.sharp and says == "fits":
+        lesson = replace(lesson, skew_ms=found.skew_ms)
+    return Evidence((*evidence.terms, term), evidence.log_share + found.log_share, lesson, found)
+
+
+ANYHOW = 1e-2
+"""Share of calls whose recorder began or ended at no usual time: a caller on hold, a recorder restarted."""
+
+
+def _anyhow(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> float:
+    """What times are worth where one caller's recording and conversation overlap and fit in nothing else: one caller is
+    not in two calls at once."""
+    reach_s = experience.offsets.reach_ms / 1000
+    best = IMPOSSIBLE
+    for reading in told.readings:
+        if group.start_ms is None or reading.start_ms is None or reading.end_ms is None:
+            continue
+        begun_ms = group.start_ms + offset_ms
+        ended_ms = begun_ms + group.length_ms
+        apart_s = min(abs(begun_ms - reading.start_ms), abs(ended_ms - reading.end_ms)) / 1000
+        shared_ms = min(ended_ms, reading.end_ms) - max(begun_ms, reading.start_ms)
+        if (
+            apart_s <= reach_s
+            and shared_ms > 0
+            and 2 * shared_ms >= min(group.length_ms, reading.end_ms - reading.start_ms)
+        ):
+            best = math.log(ANYHOW / (2 * reach_s * rate))
+    return best
+
+
+def _lines_off(group: Group, told: Told, experience: Experience, offset_ms: int) -> int:
+    """By how much the lines' clock is off, in milliseconds: where a transcript's times contradict one another and those
+    of its names fit better, the lines are as wrong as the fields they stand beside."""
+    if len(told.readings) < 2 or told.readings[0].start_ms is None or told.readings[1].start_ms is None:
+        return 0
+    fields, named = (_times(group, reading, experience, FASTEST_RATE, offset_ms)[1] for reading in told.readings)
+    return 0 if fields >= named else told.readings[1].start_ms - told.readings[0].start_ms
+
+
+def _best_times(
+    group: Group, told: Told, experience: Experience, rate: float, offset_ms: int
+) -> tuple[tuple[Term, ...], float, Lesson | None]:
+    """The terms of the reading that fits best, and the share of all readings, each as probable as the others."""
+    readings = [_times(group, reading, experience, rate, offset_ms) for reading in told.readings]
+    if not readings or group.start_ms is None:
+        return (), IMPOSSIBLE, None
+    if len(readings) == 1:
+        return readings[0]
+    terms, best, _ = max(readings, key=lambda reading: reading[1])
+    if best == IMPOSSIBLE:
+        return terms, best, None
+    share = sum(math.exp(log_share - best) for _, log_share, _ in readings) / len(readings)
+    return terms, best + math.log(share), None
+
+
+def _times(
+    group: Group, reading: Reading, experience: Experience, rate: float, offset_ms: int
+) -> tuple[tuple[Term, ...], float, Lesson | None]:
+    """Start and end (or length) of one reading: terms, their share, and what they would teach."""
+    offsets, recorder, by_mtime = experience.offsets, group.recorder, group.by_mtime
+    assert group.start_ms is not None
+    begun_ms, length_s = group.start_ms + offset_ms, group.length_ms / 1000
+    start_ms = end_ms = length_ms = None
+    terms: list[Term] = []
+    chance = rate  # of the first term; the second is held against how long calls are
+    if reading.start_ms is not None and not (by_mtime and reading.end_ms is not None):
+        start_ms = begun_ms - reading.start_ms
+        table = offsets.table(recorder, "start", reading.start_anchor, by_mtime=by_mtime)
+        terms.append(_term("start", start_ms, table, table.at(start_ms), chance))
+        chance = experience.length_density(length_s)
+    if reading.end_ms is not None:
+        end_ms = begun_ms + group.length_ms - reading.end_ms
+        table = offsets.table(recorder, "end", reading.end_anchor, by_mtime=by_mtime)
+        density = table.at(end_ms)
+        if reading.start_ms is not None and end_ms < 0 and not by_mtime:
+            density = _cut_short(group, reading, end_ms, density)
+        terms.append(_term("end", end_ms, table, density, chance))
+        chance = experience.length_density(length_s)
+        if by_mtime and reading.start_ms is not None:
+            length_ms = group.length_ms - (reading.end_ms - reading.start_ms)
+            table = offsets.table(recorder, "length", "field", by_mtime=True)
+            terms.append(_term("length", length_ms, table, table.at(length_ms), chance))
+    if not terms:
+        return (), IMPOSSIBLE, None
+    lesson = Lesson(
+        recorder,
+        by_mtime,
+        reading.start_anchor if start_ms is not None else None,
+        reading.end_anchor if end_ms is not None else None,
+        start_ms,
+        end_ms,
+        length_ms,
+        None,
+        group.length_ms,
     )
+    return tuple(terms), sum(term.log_weight for term in terms), lesson
 
 
-def _start(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> Term:
-    if group.start_at is None or not reading.starts:
-        return Term("start", "unknown")
-    seen = []
-    for at, first_line in reading.starts:
-        seconds = _seconds(group.start_at + offset, at)
-        # Whole seconds are floors: the truth lies up to a second later, on either side.
-        low, high = seconds - _floor(at), seconds + _floor(group.start_at)
-        close = (-FIRST_LINE_S if first_line else -START_CLOSE_S, START_CLOSE_S)
-        loose = (-FIRST_LINE_S if first_line else -START_LOOSE_S, START_LOOSE_S)
-        says = _graded(low, high, close, loose) if abs(seconds) <= window.total_seconds() else "misfits"
-        seen.append(Term("start", says, seconds))
-    return min(seen, key=_closeness)
+def _cut_short(group: Group, reading: Reading, end_ms: int, density: float) -> float:
+    """The density of an end, where the recorder may have died at any moment of the call."""
+    assert reading.start_ms is not None
+    assert reading.end_ms is not None
+    call_ms = reading.end_ms - reading.start_ms + EARLIEST_MS
+    share = CUT_SHARE_FLAGGED if group.cut_short else CUT_SHARE
+    anywhere = 1000 / call_ms if 0 < -end_ms <= call_ms else 0.0
+    return (1 - share) * density + share * anywhere
 
 
-def _end(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> Term:
-    if group.end_at is None or reading.last is None:
-        return Term("end", "unknown")
-    early, at = (SAVE_LAG_S, reading.last) if reading.end is None else (END_EARLY_S, reading.end)
-    seconds = _seconds(group.end_at + offset, at)
-    low, high = seconds - _floor(at), seconds + _floor(group.start_at)
-    lag = _seconds(reading.last, at)
-    flush = FLUSH_S if group.by_mtime else 0.0
-    says = _graded(low, high, (-early, lag + END_CLOSE_S), (-early, lag + END_LOOSE_S + flush))
-    return Term("end", says if abs(seconds) <= window.total_seconds() + lag else "misfits", seconds)
+def _term(name: str, distance_ms: int, table: Table, density: float, chance: float) -> Term:
+    """A distance with what it is worth: its density over that of strangers."""
+    log_weight = math.log(density / chance) if density > 0 else IMPOSSIBLE
+    says: Says = "fits" if log_weight > 0 else "nearly fits" if log_weight > -4.6 else "misfits"
+    return Term(name, says, log_weight, distance_ms / 1000, table.usual_s, table.spread_s)
 
 
-def _graded(low: float, high: float, close: tuple[float, float], loose: tuple[float, float]) -> Says:
-    """How an offset between ``low`` and ``high`` seconds lies to what is usual, and to what has been seen."""
-    if high >= close[0] and low <= close[1]:
-        return "fits"
-    return "nearly fits" if high >= loose[0] and low <= loose[1] else "misfits"
+def _marks(group: Group, told: Told, rate: float) -> tuple[tuple[Term, ...], float, bool]:
+    """Ids, stamp and number: terms, what they are worth together, and whether an id (or as good as one) is shared."""
+    if not (group.call_refs or group.session_ids or group.stamps or group.number):
+        return (), 0.0, False
+    terms = [
+        *_id("call id", group.call_refs, told.call_ref, told.refs),
+        *_id("session id", group.session_ids, told.session_id, told.refs),
+        *_stamp(group.stamps, told.saved_at, rate),
+    ]
+    same = any(term.says == "equal" and term.log_weight >= SAME_STAMP for term in terms)
+    number = _number(group.number, told.number, rate, same=same)
+    terms += number
+    if not same and any(term.says == "unequal" for term in terms):
+        return tuple(terms), IMPOSSIBLE, False
+    return tuple(terms), sum(term.log_weight for term in terms), same
 
 
-_ORDER: Mapping[Says, int] = {"fits": 0, "nearly fits": 1}
-
-
-def _closeness(term: Term) -> tuple[int, float]:
-    """The best of several terms comes first."""
-    return _ORDER.get(term.says, 2), abs(term.seconds or 0.0)
-
-
-def _overlap(group: Group, reading: Reading, window: timedelta, offset: timedelta) -> bool:
-    """Whether the two share at least half of the shorter one: one caller is not in two calls at once."""
-    last = reading.end or reading.saved
-    if group.start_at is None or group.end_at is None or not reading.starts or last is None:
-        return False
-    start, begun, ended = min(at for at, _ in reading.starts), group.start_at + offset, group.end_at + offset
-    if min(abs(begun - start), abs(ended - last)) > window:
-        return False
-    shared = _seconds(min(ended, last), max(begun, start))
-    return shared > 0 and shared >= min(_seconds(ended, begun), _seconds(last, start)) / 2
-
-
-def _taken(taken_at: datetime | None, reading: Reading) -> Term:
-    if taken_at is None or reading.last is None:
-        return Term("taken", "unknown")
-    at = reading.end or reading.last
-    seconds = _seconds(taken_at, at)
-    fits = seconds >= -LEAD_EARLY_S and _during(taken_at, reading)
-    return Term("taken", "fits" if fits else "misfits", seconds)
-
-
-def _during(taken_at: datetime | None, reading: Reading) -> bool:
-    """Whether a lead was taken between the start and shortly after the end."""
-    if taken_at is None or reading.last is None:
-        return False
-    begun = not reading.starts or taken_at >= min(at for at, _ in reading.starts) - timedelta(seconds=1)
-    return begun and _seconds(taken_at, reading.last) <= LEAD_LATE_S
-
-
-def _ids(
-    call_refs: frozenset[str],
-    session_ids: frozenset[str],
-    call_ref: str | None,
-    session_id: str | None,
-    room: str | None,
-) -> tuple[Term, Term]:
-    """Call id and session id. What one producer calls a session is another's call id or room, so all are compared."""
-    theirs = [value for value in (call_ref, session_id, room) if value is not None]
-    return (
-        _id("call id", call_refs, call_ref, theirs),
-        _id("session id", session_ids, session_id, theirs),
-    )
-
-
-def _id(name: str, ours: frozenset[str], its_own: str | None, theirs: Iterable[str]) -> Term:
+def _id(name: str, ours: frozenset[str], its_own: str | None, theirs: Collection[str]) -> list[Term]:
     if not ours:
-        return Term(name, "unknown")
+        return []
     if any(value in ours for value in theirs):
-        return Term(name, "equal")
+        return [Term(name, "equal", SAME_ID)]
     # Only ids of one make can contradict: a recorder's own numbering says nothing about somebody else's.
     if its_own is not None and any(_make(value) == _make(its_own) for value in ours):
-        return Term(name, "unequal")
-    return Term(name, "unknown")
+        return [Term(name, "unequal", OTHER_ID)]
+    return []
 
 
 _DIGITS = re.compile(r"[0-9a-f]+", re.IGNORECASE)
@@ -454,34 +360,89 @@ def _make(value: str) -> str:
     return _DIGITS.sub(lambda run: str(len(run[0])), value)
 
 
-def _stamp(stamps: frozenset[datetime], saved_at: datetime | None) -> Term:
-    """A stamp in both names. A whole second may be shared by chance: it counts together with the times."""
-    if not stamps or saved_at is None:
-        return Term("stamp", "unknown")
-    if saved_at not in stamps:
-        return Term("stamp", "unknown")  # another stamp is another moment of perhaps the same call
-    return Term(_SECOND if saved_at.microsecond == 0 else "stamp", "equal")
+def _stamp(stamps: Collection[datetime], saved_at: datetime | None, rate: float) -> list[Term]:
+    """A stamp in both names. A whole second may be shared by chance; another stamp is another moment of perhaps the
+    same call."""
+    if saved_at is None or saved_at not in stamps:
+        return []
+    if saved_at.microsecond:
+        return [Term("stamp", "equal", SAME_STAMP)]
+    return [Term("stamp (whole second)", "equal", math.log(max(1.0, 0.5 / rate)))]
 
 
-def _number(ours: str | None, theirs: str | None) -> Term:
+def _number(ours: str | None, theirs: str | None, rate: float, *, same: bool) -> list[Term]:
     if ours is None or theirs is None:
-        return Term("number", "unknown")
-    return Term("number", "equal" if ours == theirs else "unequal")
+        return []
+    if ours == theirs:
+        return [Term("number", "equal", math.log(max(1.0, 0.9 * rate * REPEATS_S)))]
+    return [Term("number", "unequal", OTHER_NUMBER if same else IMPOSSIBLE)]
 
 
-def _wild(at: datetime | None, offset: timedelta, conversation: Conversation) -> bool:
+def _wild(group: Group, told: Told, offset_ms: int) -> bool:
     """Whether the times are so far apart that even wrong time zones cannot explain it."""
-    moments = (conversation.start_at, conversation.session_at, conversation.end_at, conversation.saved_at)
-    known = [moment for moment in moments if moment is not None]
-    if at is None or not known:
+    if group.start_ms is None:
         return False
-    return min(abs(_seconds(at + offset, moment)) for moment in known) > WILD_S
+    known = [ms for reading in told.readings for ms in (reading.start_ms, reading.end_ms) if ms is not None]
+    return bool(known) and min(abs(group.start_ms + offset_ms - ms) for ms in known) > WILD_MS
 
 
-def _seconds(later: datetime, earlier: datetime) -> float:
-    return (later - earlier).total_seconds()
+_TAKEN = ((0.5, normal(-6.0, 8.0)), (0.3, even(-120.0, 20.0)), (0.15, late(0.0, 15.0)), (0.05, even(-600.0, 60.0)))
+"""A lead is taken near the end of its call: seconds after the end."""
+
+TAKEN_FIRST_S, TAKEN_LAST_S = -600.0, 120.0
 
 
-def _floor(at: datetime | None) -> float:
-    """How much later the truth may lie: up to a second for a moment given in whole seconds."""
-    return 1.0 if at is not None and at.microsecond == 0 else 0.0
+def weigh_lead(lead: Lead, told: Told, *, rate: float, refused: bool = False) -> Evidence:
+    """What is to be said of a lead and a conversation; ``rate`` is the number of leads a second around them."""
+    rate = max(rate, FASTEST_RATE)
+    session_ids = frozenset(() if lead.session_id is None else (lead.session_id,))
+    marks = [*_id("session id", session_ids, told.session_id, told.refs), *_lead_stamp(lead, told, rate)]
+    same = any(term.says == "equal" and term.log_weight >= SAME_STAMP for term in marks)
+    marks += _number(lead.number, told.number, rate, same=same)
+    taken, log_taken = _taken(maybe_ms(lead.taken_at or lead.stamp), told, rate)
+    terms = (*marks, *taken, *((Term("the transcript", "contradicts itself"),) if told.doubtful else ()))
+    if refused:
+        return Evidence((*terms, Term("a person", "refused", IMPOSSIBLE)), IMPOSSIBLE)
+    if not same and any(term.says == "unequal" and term.log_weight <= OTHER_ID for term in marks):
+        return Evidence(terms, IMPOSSIBLE)
+    log_marks = sum(term.log_weight for term in marks)
+    return Evidence(terms, log_marks + (max(log_taken, 0.0) if same else log_taken))
+
+
+LEAD_SHARE = {True: 0.97, None: 0.3, False: 0.002}
+"""How often a conversation has a lead, by what it says itself."""
+
+NO_CONVERSATION_FOR_LEAD = 0.03
+
+
+def lead_log_odds(told: Told, *, told_waits: bool, lead_waits: bool) -> float:
+    """That a conversation's lead and a lead's conversation are here, over that they are missing, as a logarithm."""
+    share = LEAD_SHARE[told.lead_expected]
+    missing = max(0.5, 1 - share) if told_waits else 1 - share
+    unclaimed = 0.5 if lead_waits else NO_CONVERSATION_FOR_LEAD
+    return math.log(share * (1 - NO_CONVERSATION_FOR_LEAD) / (missing * unclaimed))
+
+
+def _lead_stamp(lead: Lead, told: Told, rate: float) -> list[Term]:
+    if lead.stamp is None or told.saved_at is None:
+        return []
+    equal = _stamp((lead.stamp,), told.saved_at, rate)
+    return equal or [Term("stamp", "unequal", OTHER_STAMP)]
+
+
+def _taken(taken_ms: int | None, told: Told, rate: float) -> tuple[Sequence[Term], float]:
+    """When a lead was taken against the end of the call: the best of the conversation's readings."""
+    best: tuple[Sequence[Term], float] = ((), IMPOSSIBLE)
+    if taken_ms is None:
+        return best
+    for reading in told.readings:
+        if reading.end_ms is None:
+            continue
+        seconds = (taken_ms - reading.end_ms) / 1000
+        during = reading.start_ms is None or taken_ms >= reading.start_ms - 1000
+        density = sum(share * shape(seconds) for share, shape in _TAKEN) if during else 0.0
+        log_weight = math.log(density / rate) if density > 0 else IMPOSSIBLE
+        says: Says = "fits" if density > 0 else "misfits"
+        if log_weight > best[1] or not best[0]:
+            best = ((Term("taken", says, log_weight, seconds, -6.0, 8.0),), log_weight)
+    return best

@@ -11,15 +11,16 @@ from daemon.contract import Reader
 from handlers import records
 
 
-def fixed_group(read: Reader, conversation_id: int) -> str | None:
+def fixed_group(read: Reader, conversation_id: int, *, sent_too: bool = True) -> str | None:
     """The conversation's recording where a person chose it or it was sent already; None while it is open.
 
-    A recording whose every file has a newer version is open again, and so is the pairing of an older transcript.
+    ``sent_too`` False: only what a person chose, to ask what evidence would say of the rest. A recording whose every
+    file has a newer version is open again, and so is the pairing of an older transcript.
     """
     held = records.pairing(read, conversation_id)
     if held is None or records.replaced_by(read, conversation_id) is not None:
         return None
-    beyond = held.decided_by == "person" or _sent_since(read, conversation_id, held.decided_at)
+    beyond = held.decided_by == "person" or (sent_too and _sent_since(read, conversation_id, held.decided_at))
     return held.group if beyond and records.recordings(read, held.group) else None
 
 

@@ -7,18 +7,33 @@ out of what is known now: what was decided before weighs nothing until it was se
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from daemon.contract import Event, Job, JobSpec, Outcome, Planned, Reader
 from handlers import records
-from handlers.match.assign import Decision, LeadDecision, RecordingDecision, assign
+from handlers.match.assign import (
+    Decision,
+    LeadDecision,
+    Neighbourhood,
+    RecordingDecision,
+    assign,
+    recording_weights,
+)
 from handlers.match.changes import MATCH, Changes, clock, decided_for, next_look, partner_of
-from handlers.match.neighbours import Surroundings, surroundings
-from handlers.records import Verdict
+from handlers.match.disputes import disputes
+from handlers.match.evidence import Experience
+from handlers.match.learning import Learner, lesson_of, likely
+from handlers.match.ledger_source import Memory, Surroundings, surroundings
+from handlers.match.shift import held_for_shift
+from handlers.records import Taught, Verdict
 
 if TYPE_CHECKING:
     from handlers.settings import MatchSettings
+
+
+LOOK_AGAIN = timedelta(seconds=2)
+"""Until an undecided conversation is looked at again while files are there that nobody has looked into."""
 
 
 class MatchHandler:
@@ -28,17 +43,43 @@ class MatchHandler:
 
     def __init__(self, settings: MatchSettings) -> None:
         self._settings = settings
+        self._learner = Learner(settings)
+        self._expected = Experience()
+        self._memory = Memory()
 
     def plan(self, job: Job, read: Reader) -> Outcome:
         """Judge what was woken and everything it can change."""
         kind, _, key = job.key.partition(":")
+        experience = self._learner.experience(read)
         if kind == "conversation":
-            return self._conversation(int(key), read)
+            return self._conversation(int(key), read, experience)
         if kind == "group":
-            return self._group(key, read)
-        return self._lead(int(key), read)
+            return self._group(key, read, experience)
+        return self._lead(int(key), read, experience)
 
-    def _conversation(self, number: int, read: Reader) -> Outcome:
+    def _around(
+        self,
+        read: Reader,
+        experience: Experience,
+        *,
+        conversation: int | None = None,
+        group: str | None = None,
+        lead: int | None = None,
+    ) -> Surroundings:
+        """Who is near; what listening told is kept as long as the same is expected."""
+        if experience is not self._expected:
+            self._expected, self._memory = experience, Memory()
+        return surroundings(
+            read,
+            self._settings,
+            experience,
+            conversation=conversation,
+            group=group,
+            lead=lead,
+            memory=self._memory,
+        )
+
+    def _conversation(self, number: int, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
         newer = records.replaced_by(read, number)
         if newer is not None:
@@ -48,13 +89,18 @@ class MatchHandler:
         older = records.replaces(read, number)
         if older is not None:
             changes.step_down(older, number)
-        until, reason, _ = self._judge(changes, surroundings(read, self._settings, conversation=number), number)
+        found = self._around(read, experience, conversation=number)
+        until, reason, _ = self._judge(changes, found, number, experience)
+        if found.sent_near:
+            changes.dispute(disputes(read, self._settings, experience, conversation=number))
         return changes.outcome(until, reason)
 
-    def _group(self, key: str, read: Reader) -> Outcome:
+    def _group(self, key: str, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
-        found = surroundings(read, self._settings, group=key)
-        _, _, decisions = self._judge(changes, found, None)
+        found = self._around(read, experience, group=key)
+        _, _, decisions = self._judge(changes, found, None, experience)
+        if found.sent_near:
+            changes.dispute(disputes(read, self._settings, experience, group=key))
         group = found.near.groups.get(key)
         held = records.pairing_of_group(read, key)
         if held is not None and held.conversation_id not in decisions:
@@ -65,11 +111,12 @@ class MatchHandler:
             return changes.outcome(None, "")
         return self._unmatched(changes, "recording", group.recordings[0].id, group.registered_at)
 
-    def _lead(self, number: int, read: Reader) -> Outcome:
+    def _lead(self, number: int, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
         if records.lead_replaced(read, number):
             return Planned()
-        _, _, decisions = self._judge(changes, surroundings(read, self._settings, lead=number), None)
+        found = self._around(read, experience, lead=number)
+        _, _, decisions = self._judge(changes, found, None, experience)
         held = records.pairing_of_lead(read, number)
         if decided_for(decisions, lead=number) or (held is not None and held.conversation_id not in decisions):
             return changes.outcome(None, "")
@@ -87,14 +134,15 @@ class MatchHandler:
         return changes.outcome(None, "")
 
     def _judge(
-        self, changes: Changes, found: Surroundings, woken: int | None
+        self, changes: Changes, found: Surroundings, woken: int | None, experience: Experience
     ) -> tuple[datetime | None, str, dict[int, Decision]]:
         """Decide everything that the surroundings suffice for. Returns when to look at the woken one again, and why."""
         read = changes.read
-        decisions = assign(found.near, read.now, self._settings)
+        wanted = found.recording_judged | found.lead_judged
+        decisions = assign(found.near, read.now, self._settings, experience, wanted)
         taken: dict[int, Decision] = {}
         until, reason = None, ""
-        for number in sorted(found.recording_judged | found.lead_judged):
+        for number in sorted(wanted):
             before = records.verdict(read, number)
             if (before is None or "replaced_by" in before.explanation) and number != woken:
                 continue  # new, or the newest again: its own job is on its way, and decides both halves
@@ -106,13 +154,30 @@ class MatchHandler:
                 lead = None if lead is None or _moot(before, "lead", lead, read.now) else lead
                 if recording is None and lead is None:
                     continue
-            verdict = changes.decide(number, recording, lead)
+            if recording is not None and number == woken:
+                recording = held_for_shift(changes, recording, self._settings)
+            lesson = None if recording is None else lesson_of(number, recording, found.near.recording_pairs)
+            verdict = changes.decide(number, recording, lead, lesson)
+            over = recording is not None and recording.group is None and read.now >= recording.until
+            if over and number == woken:
+                changes.judged += self._beginnings(read, found.near, experience, number)
             look, why = next_look(verdict, read.now)
             if number == woken:
                 until, reason = look, why
+                if found.near.unread and until is not None and recording is not None and recording.state != "matched":
+                    until = min(until, read.now + LOOK_AGAIN)  # who is among the unread is known in a moment
             elif look is not None and verdict in changes.judged:
                 changes.then.append(JobSpec(MATCH, f"conversation:{number}", look))
         return until, reason, taken
+
+    def _beginnings(self, read: Reader, near: Neighbourhood, experience: Experience, number: int) -> tuple[Taught, ...]:
+        """What an undecided conversation teaches while next to nothing is known."""
+        tolds = {other: standing.told for other, standing in near.standings.items()}
+        weights = recording_weights(near.recording_pairs, tolds, near.groups, experience, wait_ms=0, now_ms=None)
+        lesson = likely(number, weights, near.recording_pairs)
+        if lesson is None or not self._learner.begins(read, lesson.lesson.recorder):
+            return ()
+        return (lesson,)
 
 
 def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, now: datetime) -> bool:

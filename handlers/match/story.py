@@ -10,8 +10,10 @@ from daemon.contract import Fields, Reader
 from handlers import records
 from handlers.match.assign import SHOWN, partner_name
 from handlers.match.changes import clock
-from handlers.match.evidence import Evidence, Group
-from handlers.match.neighbours import surroundings
+from handlers.match.evidence import Evidence
+from handlers.match.learning import Learner
+from handlers.match.ledger_source import Surroundings, surroundings
+from handlers.match.values import Group
 from handlers.records import Verdict
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ def failures(read: Reader, settings: MatchSettings) -> list[Fields]:
             found.append(_held_failure(verdict, "recording", settings))
         if verdict.lead == "ambiguous" and read.now >= verdict.lead_until:
             found.append(_held_failure(verdict, "lead", settings))
+    found += [_disputed_failure(read, number) for number in records.disputed(read)]
     since = read.now - settings.wait
     for key in records.orphan_groups(read):
         group = Group.of(records.recordings(read, key))
@@ -111,7 +114,21 @@ def _held_failure(verdict: Verdict, what: str, settings: MatchSettings) -> Field
     return {
         "subject": subject,
         "reason": f"evidence cannot tell which {what} is its own; {goes}",
-        "fix": "; or ".join(f"callspool match accept {subject} {candidate}" for candidate in candidates),
+        "fix": verdict.explanation[what].get("would_settle")
+        or "; or ".join(f"callspool match accept {subject} {candidate}" for candidate in candidates),
+    }
+
+
+def _disputed_failure(read: Reader, number: int) -> Fields:
+    verdict = records.verdict(read, number)
+    told = {} if verdict is None else verdict.explanation["disputed"]
+    sent, better = told["sent"]["recording"], told["better"]["recording"]
+    owner = told["better"].get("call", f"c{number}")
+    return {
+        "subject": f"c{number}",
+        "reason": "later evidence speaks against the recording it was sent with",
+        "fix": f"callspool match show c{number}; callspool match reject c{number} {sent}; "
+        f"callspool match accept {owner} {better}",
     }
 
 
@@ -135,6 +152,8 @@ def _verdict_story(verdict: Verdict) -> dict[str, Any]:
                 waits.append({"for": _awaited(what, half), "until": clock(until)})
     if waits:
         told["waits"] = waits
+    if "disputed" in halves:
+        told["disputed"] = halves["disputed"]
     return told
 
 
@@ -163,14 +182,27 @@ def _line(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _around(
+    read: Reader,
+    settings: MatchSettings,
+    *,
+    conversation: int | None = None,
+    group: str | None = None,
+    lead: int | None = None,
+) -> Surroundings:
+    """Who is near, by what was learned so far."""
+    experience = Learner(settings).experience(read)
+    return surroundings(read, settings, experience, conversation=conversation, group=group, lead=lead)
+
+
 def _near_misses(read: Reader, number: int, settings: MatchSettings) -> list[dict[str, Any]]:
     """Files near the call that cannot be its own, with what speaks against them."""
-    near = surroundings(read, settings, conversation=number).near
+    near = _around(read, settings, conversation=number).near
     pairs: list[tuple[str, Evidence]] = [
         (partner_name(key), evidence) for (key, theirs), evidence in near.recording_pairs.items() if theirs == number
     ]
     pairs += [(partner_name(key), evidence) for (key, theirs), evidence in near.lead_pairs.items() if theirs == number]
-    misses = sorted((pair for pair in pairs if pair[1].rivalry is None), key=lambda pair: pair[1].distance_s)
+    misses = sorted((pair for pair in pairs if not pair[1].possible), key=lambda pair: pair[1].distance_s)
     return [_pair_story("file", name, evidence) for name, evidence in misses[:SHOWN]]
 
 
@@ -179,7 +211,7 @@ def _group_story(read: Reader, key: str, settings: MatchSettings) -> dict[str, A
     members = records.recordings(read, key)
     if not members:
         return {"state": "replaced by a newer version", "items": []}
-    near = surroundings(read, settings, group=key).near
+    near = _around(read, settings, group=key).near
     pairs = [(number, evidence) for (ours, number), evidence in near.recording_pairs.items() if ours == key]
     waits_until = Group.of(members).registered_at + settings.wait
     return _orphan_story(read, [member.id for member in members], pairs, waits_until - read.now)
@@ -188,7 +220,7 @@ def _group_story(read: Reader, key: str, settings: MatchSettings) -> dict[str, A
 def _lead_story(read: Reader, number: int, settings: MatchSettings) -> dict[str, Any]:
     """A lead that is nobody's, with the calls it was held against."""
     lead = records.lead(read, number)
-    near = surroundings(read, settings, lead=number).near
+    near = _around(read, settings, lead=number).near
     pairs = [(theirs, evidence) for (ours, theirs), evidence in near.lead_pairs.items() if ours == number]
     left = (lead.registered_at or read.now) + settings.wait - read.now
     return _orphan_story(read, [number], pairs, left)
@@ -211,9 +243,8 @@ def _orphan_story(
 
 
 def _pair_story(what: str, name: str, evidence: Evidence) -> dict[str, Any]:
-    strength = None if evidence.strength is None else evidence.strength.name.lower()
     return {
         what: name,
-        "strength": strength,
-        "terms": [str(term) for term in evidence.terms if term.says != "unknown"],
+        "possible": evidence.possible,
+        "terms": [str(term) for term in evidence.terms],
     }

@@ -58,6 +58,14 @@ def verbs(desk: Desk) -> typer.Typer:
         desk.show(answer, f"{answer['call']} {said} {answer['partner']}")
         return 0
 
+    @group.command("undo")
+    def undo(call: Call, recording: Partner, why: Why = "", dry_run: DryRun = False) -> int:
+        """Take back what was said of a pair: evidence decides again."""
+        answer: Any = desk.act("match.undo", {"call": call, "recording": recording, "why": why}, dry_run=dry_run)
+        said = "would be decided by evidence again" if dry_run else "are decided by evidence again"
+        desk.show(answer, f"{answer['call']} and {answer['partner']} {said}")
+        return 0
+
     return group
 
 
@@ -77,11 +85,17 @@ def show_text(told: Mapping[str, Any]) -> str:
         if half.get("partner"):
             because = ", ".join(half["reasons"]) or told.get("paired_by", "")
             lines.append(f"  {what} {half['partner']}: {because}")
+        if half.get("partner") and "probability" in half:
+            lines[-1] += f" (probability {half['probability']:.6g})"
         if half.get("separated_by"):
             lines.append(f"    {half['separated_by']}")
         lines += [_candidate(what, candidate) for candidate in half.get("candidates", ())]
         if half.get("would_settle"):
             lines.append(f"    -> {half['would_settle']}")
+    if "disputed" in told:
+        sent, better = told["disputed"]["sent"], told["disputed"]["better"]
+        lines.append("  disputed: what is known now speaks against what was sent")
+        lines += [_candidate("recording", sent), _candidate("recording", better)]
     return "\n".join(lines)
 
 
@@ -94,9 +108,17 @@ def _line(call: Mapping[str, Any]) -> str:
 
 
 def _candidate(what: str, candidate: Mapping[str, Any]) -> str:
-    terms = ", ".join(
-        f"{term['name']} {term['says']}" + (f" ({term['seconds']:+.1f} s)" if "seconds" in term else "")
-        for term in candidate["terms"]
-    )
-    also = f"; fits {', '.join(candidate['also_fits'])} as well" if "also_fits" in candidate else ""
-    return f"    candidate {candidate[what]}: {terms}{also}"
+    lines = [f"    candidate {candidate[what]}: probability {candidate['probability']:.4g}"]
+    lines += [f"        {_term(term)}" for term in candidate["terms"]]
+    if "also_fits" in candidate:
+        lines.append(f"        fits {', '.join(candidate['also_fits'])} as well")
+    return "\n".join(lines)
+
+
+def _term(term: Mapping[str, Any]) -> str:
+    """What was seen, what is usual here, and what it is worth."""
+    said = f"{term['name']:<10} {term['says']:<12} 10^{term['weight']:+.1f}"
+    if "seconds" not in term:
+        return said
+    usual = f", usual {term['expected_s']:+.1f} s ± {term['spread_s']:.1f}" if "expected_s" in term else ""
+    return f"{said}  ({term['seconds']:+.1f} s{usual})"

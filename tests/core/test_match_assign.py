@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.match.assign import Decision, Neighbourhood, Standing, assign
-from handlers.match.evidence import Group, weigh_lead, weigh_recording
 from handlers.model import Conversation, Lead, Recording, Side, TimeSource
 from handlers.settings import MatchSettings
+from tests.support.deciding import SETTINGS, decide, lead_pairs, pairs
 from tests.support.records import at, conversation, lead, recording
 
-SETTINGS = MatchSettings()
 A, B = "+15550100", "+15550101"
-
-
-def neighbourhood(
-    calls: Sequence[Conversation],
-    recordings: Sequence[Recording] = (),
-    leads: Sequence[Lead] = (),
-    settings: MatchSettings = SETTINGS,
-) -> Neighbourhood:
-    groups: dict[str, list[Recording]] = {}
-    for one in recordings:
-        groups.setdefault(one.group, []).append(one)
-    built = {key: Group.of(members) for key, members in groups.items()}
-    return Neighbourhood(
-        standings={call.id: Standing(call) for call in calls},
-        groups=built,
-        leads={one.id: one for one in leads},
-        recording_pairs={
-            (key, call.id): weigh_recording(group, call, window=settings.window, offset=settings.offset)
-            for key, group in built.items()
-            for call in calls
-        },
-        lead_pairs={(one.id, call.id): weigh_lead(one, call) for one in leads for call in calls},
-    )
-
-
-def decide(
-    calls: Sequence[Conversation],
-    recordings: Sequence[Recording] = (),
-    leads: Sequence[Lead] = (),
-    *,
-    now: float = 10.0,
-    settings: MatchSettings = SETTINGS,
-) -> dict[int, Decision]:
-    return assign(neighbourhood(calls, recordings, leads, settings), at(now), settings)
-
-
-def pairs(decisions: dict[int, Decision]) -> dict[int, str]:
-    return {n: d.recording.group for n, d in decisions.items() if d.recording.group is not None}
-
-
-def lead_pairs(decisions: dict[int, Decision]) -> dict[int, int]:
-    return {n: d.lead.lead for n, d in decisions.items() if d.lead.lead is not None}
 
 
 # ------------------------------------------------------------------------------------------------- recordings
@@ -83,16 +38,27 @@ def test_two_calls_that_fit_one_recording_are_both_held() -> None:
 
 
 def test_a_chain_of_candidates_is_not_guessed_by_elimination() -> None:
-    found = decide([conversation(1), conversation(2, 30)], [recording(3, -5, 63), recording(4, 28, 63)])
-    assert pairs(found) == {1: "r3", 2: "r4"}
+    apart = [conversation(1), conversation(2, 30)], [recording(3, -2, 63), recording(4, 28, 63)]
+    assert pairs(decide(*apart)) == {1: "r3", 2: "r4"}
     found = decide([conversation(1), conversation(2, 12)], [recording(3, -5, 63), recording(4, 5, 70)])
     assert pairs(found) == {}  # r3 fits c1 alone, but r4 fits both: r3 may be nobody's
+
+
+def test_a_crowded_pair_goes_once_its_wait_is_over_and_an_isolated_one_at_once() -> None:
+    """Before that either partner may still be on its way; an isolated call cannot be confused with anybody."""
+    calls = [conversation(n, 2 * n, 60 + 9 * n) for n in range(1, 8)]
+    heard = [recording(10 + n, 2 * n - 2, 65 + 9 * n) for n in range(1, 8)]
+    assert pairs(decide(calls[:1], heard[:1])) == {1: "r11"}
+    early = decide(calls, heard)
+    assert pairs(early) == {}
+    late = decide(calls, heard, now=SETTINGS.wait.total_seconds())
+    assert pairs(late) == {n: f"r{10 + n}" for n in range(1, 8)}
 
 
 def test_the_number_wins_over_a_numberless_candidate() -> None:
     found = decide([conversation(1, number=A)], [recording(2, -2, 63, number=A), recording(3, -2, 63)])
     assert pairs(found) == {1: "r2"}
-    assert found[1].recording.explanation["separated_by"] == "only this pair has number, start and end in common"
+    assert found[1].recording.explanation["separated_by"].startswith("number: ")
 
 
 def test_a_recording_taken_by_an_id_is_not_in_the_way_of_others() -> None:
@@ -116,16 +82,17 @@ def test_two_recordings_under_one_id_are_held_and_not_matched_by_time() -> None:
 
 
 def test_a_recording_dated_by_mtime_is_matched_only_alone() -> None:
-    weak = recording(3, 30, 60, source=TimeSource.FILE)
+    weak = recording(3, 8, 60, source=TimeSource.FILE)
     assert pairs(decide([conversation(1)], [weak])) == {1: "r3"}
     assert pairs(decide([conversation(1), conversation(2, 20)], [weak])) == {}
-    assert pairs(decide([conversation(1)], [weak, recording(4, -1, 62)])) == {1: "r4"}
+    assert pairs(decide([conversation(1)], [weak, recording(4, -1, 62)])) == {}
 
 
-def test_a_pair_by_time_stays_in_the_way_of_a_weak_one() -> None:
+def test_who_is_surely_anothers_is_in_nobodys_way() -> None:
     calls = [conversation(1), conversation(2, 40)]
-    heard = [recording(3, -1, 62), recording(4, 50, 60, source=TimeSource.FILE)]
-    assert pairs(decide(calls, heard)) == {1: "r3"}  # r4 might be c1's as well
+    heard = [recording(3, -1, 62), recording(4, 45, 60, source=TimeSource.FILE)]
+    after = SETTINGS.wait.total_seconds()
+    assert pairs(decide(calls, heard, now=after)) == {1: "r3", 2: "r4"}
 
 
 def test_a_transcript_that_contradicts_itself_wins_only_alone_but_is_in_the_way() -> None:
@@ -136,7 +103,7 @@ def test_a_transcript_that_contradicts_itself_wins_only_alone_but_is_in_the_way(
 
 
 def test_below_the_required_confidence_nothing_is_matched() -> None:
-    strict = MatchSettings(confidence=0.995)
+    strict = MatchSettings(confidence=0.9999)
     assert pairs(decide([conversation(1)], [recording(2)], settings=strict)) == {}
     numbered = decide([conversation(1, number=A)], [recording(2, number=A)], settings=strict)
     assert pairs(numbered) == {1: "r2"}

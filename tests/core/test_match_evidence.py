@@ -1,204 +1,244 @@
-"""What one pair of files says: terms, strength, and what it counts as for others."""
+"""What speaks for or against a pair: what each piece of evidence is worth, and what no evidence can do."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from handlers.match.evidence import Evidence, Group, Strength, weigh_lead, weigh_recording
-from handlers.model import Conversation, Recording, Side, TimeSource
+from handlers.match.evidence import Evidence, Experience, heard_fit, listened, weigh_lead, weigh_recording
+from handlers.match.values import Group, Told
+from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource, Turn
 from tests.support.records import at, conversation, lead, recording
 
-WINDOW = timedelta(minutes=5)
-OURS, THEIRS = "+15550100", "+15550101"
+A, B = "+15550100", "+15550101"
+HOPELESS = -20.0
+"""What no odds of a partner being there can outweigh."""
+
+SPARSE, DENSE = 1 / 600, 1.0
+"""Calls a second: one in ten minutes, and sixty a minute."""
 
 
-def weigh(*members: Recording, call: Conversation, offset_s: float = 0.0) -> Evidence:
-    return weigh_recording(Group.of(members), call, window=WINDOW, offset=timedelta(seconds=offset_s))
+def weigh(*heard: Recording, call: Conversation, rate: float = SPARSE, offset_s: float = 0.0) -> Evidence:
+    return weigh_recording(Group.of(heard), Told.of(call), Experience(), rate=rate, offset_ms=round(offset_s * 1000))
 
 
-def field_sample() -> Conversation:
-    """The sample of the field: session id and save agree with the recording, ``start_time`` is hours off."""
-    return Conversation(
-        id=1,
-        name="transcript_session_2025-10-29T06-49-07.351452.json",
-        document={},
-        session_id="session_20251029_064824_2e0aa754",
-        start_at=datetime(2025, 10, 29, 12, 15, 30, 123000, UTC),
-        start_source=TimeSource.FIELD,
-        end_at=datetime(2025, 10, 29, 12, 16, 5, 456000, UTC),
-        end_source=TimeSource.FIELD,
-        session_at=datetime(2025, 10, 29, 6, 48, 24, tzinfo=UTC),
-        field_start_at=datetime(2025, 10, 29, 12, 15, 30, 123000, UTC),
-        field_end_at=datetime(2025, 10, 29, 12, 16, 5, 456000, UTC),
-        saved_at=datetime(2025, 10, 29, 6, 49, 7, 351452, UTC),
-        registered_at=at(0),
-    )
+def weigh_the(asked: Lead, call: Conversation, rate: float = SPARSE) -> Evidence:
+    return weigh_lead(asked, Told.of(call), rate=rate)
 
 
-def test_start_and_end_that_fit_make_a_pair_by_time() -> None:
-    found = weigh(recording(2, -2, 63), call=conversation(1, 0, 60))
-    assert (found.strength, found.rivalry) == (Strength.TIME, Strength.TIME)
-    assert found.reasons == ("start -2.0 s", "end +1.0 s")
+def names(evidence: Evidence) -> dict[str, str]:
+    return {term.name: term.says for term in evidence.terms}
 
 
-@pytest.mark.parametrize(
-    ("start", "length", "strength"),
-    [
-        (-5, 65, Strength.TIME),  # a floor: the truth lies up to a second later
-        (-6, 66, Strength.WEAK),
-        (-15, 75, Strength.WEAK),
-        (-16, 76, None),
-        (5, 55, Strength.TIME),
-        (6, 54, Strength.WEAK),
-        (15, 45, Strength.WEAK),
-        (16, 44, None),
-        (0, 53.75, Strength.TIME),
-        (0, 53.5, None),
-        (0, 89.75, Strength.TIME),
-        (0, 90, Strength.WEAK),
-        (0, 179.75, Strength.WEAK),
-        (0, 180, None),
-    ],
-)
-def test_tolerances_end_where_they_say(start: float, length: float, strength: Strength | None) -> None:
-    found = weigh(recording(2, start, length), call=conversation(1, 0.5, 59.25))
-    assert found.strength is strength
+def test_the_fields_own_sample_fits_in_start_and_end() -> None:
+    """Recording from 2 s before the session, some seconds longer than it."""
+    found = weigh(recording(2, -2, 65), call=conversation(1))
+    assert names(found) == {"start": "fits", "end": "fits"}
+    assert found.log_share > math.log(100)
 
 
-def test_one_clock_that_misfits_outweighs_the_other() -> None:
-    assert weigh(recording(2, 0, 400), call=conversation(1, 0, 60)).rivalry is None
-    assert weigh(recording(2, -100, 160), call=conversation(1, 0, 60)).rivalry is None
+def test_what_a_fitting_start_is_worth_depends_on_how_many_calls_there_are() -> None:
+    quiet, busy = (weigh(recording(2, -2, 63), call=conversation(1), rate=rate) for rate in (SPARSE, DENSE))
+    assert quiet.log_share - busy.log_share == pytest.approx(math.log(600), rel=1e-6)
 
 
-def test_the_fields_own_sample_is_weak_but_in_the_way() -> None:
-    heard = recording(2, datetime(2025, 10, 29, 6, 48, 22, tzinfo=UTC), 41.0)
-    found = weigh(heard, call=field_sample())
-    assert (found.strength, found.rivalry) == (Strength.WEAK, Strength.TIME)
-    assert "the transcript contradicts itself" in [str(term) for term in found.terms]
+@pytest.mark.parametrize(("start", "length"), [(-2, 63), (1, 60), (8, 60), (-2, 100)])
+def test_closer_is_worth_more(start: float, length: float) -> None:
+    near = weigh(recording(2, start, length), call=conversation(1))
+    far = weigh(recording(2, start + 40, length), call=conversation(1))
+    assert near.log_share > far.log_share + 3
 
 
-def test_a_number_on_both_sides_decides_for_or_against() -> None:
-    call = conversation(1, 0, 60, number=OURS)
-    assert weigh(recording(2, -2, 63, number=OURS), call=call).strength is Strength.NUMBER_AND_TIME
-    against = weigh(recording(2, -2, 63, number=THEIRS), call=call)
-    assert (against.strength, against.rivalry) == (None, None)
+def test_times_beyond_reach_never_fit() -> None:
+    assert weigh(recording(2, 120), call=conversation(1)).log_share < HOPELESS
+    assert weigh(recording(2, 120), call=conversation(1), offset_s=-121).log_share > 0
+    assert not weigh(recording(2, 400), call=conversation(1)).possible
 
 
-def test_a_number_alone_is_separated_by_time() -> None:
-    call = conversation(1, 0, 60, number=OURS)
-    assert weigh(recording(2, 0, 40, number=OURS), call=call).strength is Strength.NUMBER  # the recorder died early
-    assert weigh(recording(2, 75, 60, number=OURS), call=call).strength is None  # the next call of the same caller
+def test_a_recorder_that_died_early_is_a_hypothesis_of_its_own() -> None:
+    whole = weigh(recording(2, -2, 62), call=conversation(1))
+    cut = weigh(recording(2, -2, 20), call=conversation(1))
+    flagged = weigh(replace(recording(2, -2, 20), flags=("truncated",)), call=conversation(1))
+    assert whole.log_share > flagged.log_share > cut.log_share
+    assert cut.possible
+    assert weigh(recording(2, -2.9, 0.5), call=conversation(1)).possible  # before anything was said
 
 
-def test_a_number_lends_strength_to_a_transcript_that_contradicts_itself() -> None:
-    heard = recording(2, datetime(2025, 10, 29, 6, 48, 22, tzinfo=UTC), 41.0, number=OURS)
-    found = weigh(heard, call=replace(field_sample(), number=OURS))
-    assert (found.strength, found.rivalry) == (Strength.NUMBER, Strength.NUMBER_AND_TIME)
+def test_an_equal_number_is_worth_more_the_more_strangers_there_are() -> None:
+    def gain(rate: float) -> float:
+        with_it = weigh(recording(2, -2, 63, number=A), call=conversation(1, number=A), rate=rate)
+        return with_it.log_share - weigh(recording(2, -2, 63), call=conversation(1), rate=rate).log_share
+
+    assert gain(DENSE) > gain(SPARSE) > 0
+
+
+def test_a_number_that_differs_excludes_and_a_missing_one_says_nothing() -> None:
+    assert not weigh(recording(2, number=A), call=conversation(1, number=B)).possible
+    one = weigh(recording(2, number=A), call=conversation(1))
+    assert one.log_share == weigh(recording(2), call=conversation(1)).log_share
+
+
+def test_one_callers_overlapping_files_are_possible_at_unusual_times() -> None:
+    call = conversation(1, 0, 200, number=A)
+    assert weigh(recording(2, 100, 200, number=A), call=call).log_share > HOPELESS
+    assert weigh(recording(2, 100, 200), call=conversation(1, 0, 200)).log_share < HOPELESS
+    assert weigh(recording(2, 400, 60, number=A), call=call).log_share < HOPELESS
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        ({"call_ref": "k"}, {"call_ref": "k"}),
-        ({"session_id": "k"}, {"session_id": "k"}),
-        ({"call_ref": "k"}, {"room": "k"}),
-        ({"session_id": "k"}, {"call_ref": "k"}),
+        ({"session_id": "s_1"}, {"session_id": "s_1"}),
+        ({"call_ref": "abc"}, {"session_id": "abc"}),
+        ({"call_ref": "abc"}, {"room": "abc"}),
     ],
 )
-def test_an_id_in_common_decides_whatever_the_clocks_say(ours: dict[str, str], theirs: dict[str, str]) -> None:
-    call = conversation(1, 0, 60, session_id=theirs.get("session_id"), call_ref=theirs.get("call_ref"))
-    call = replace(call, room=theirs.get("room"))
-    heard = recording(2, 5.5 * 3600, 63, session_id=ours.get("session_id"), call_ref=ours.get("call_ref"))
-    assert weigh(heard, call=call).strength is Strength.ID
-    days_off = replace(heard, start_at=at(3 * 86_400))
-    assert weigh(days_off, call=call).strength is Strength.WEAK
+def test_an_id_in_common_outweighs_clocks_that_are_hours_off(ours: dict[str, str], theirs: dict[str, str]) -> None:
+    found = weigh(recording(2, 19_800, 60, **ours), call=conversation(1, **theirs))  # type: ignore[arg-type]
+    assert found.log_share > math.log(1e6)
+    weird = weigh(recording(2, 30 * 86_400, 60, **ours), call=conversation(1, **theirs))  # type: ignore[arg-type]
+    assert weird.log_share < found.log_share - 5  # no mistake of zones explains a month
 
 
 def test_ids_of_one_make_exclude_each_other_and_others_do_not() -> None:
-    call = conversation(1, 0, 60, session_id="session_20251029_120000_2e0aa754")
-    other = recording(2, 0, 60, session_id="session_20251029_120003_aaaa0000")
-    foreign = recording(2, 0, 60, session_id="line 7")
-    assert weigh(other, call=call).rivalry is None
-    assert weigh(foreign, call=call).strength is Strength.TIME
+    call = conversation(1, session_id="session_20251029_064824_2e0aa754")
+    assert not weigh(recording(2, session_id="session_20251029_064900_aaaa0000"), call=call).possible
+    assert weigh(recording(2, call_ref="rec-77"), call=call).possible
 
 
-def test_an_id_against_a_number_is_a_question() -> None:
-    call = conversation(1, 0, 60, call_ref="k", number=OURS)
-    found = weigh(recording(2, 0, 60, call_ref="k", number=THEIRS), call=call)
-    assert (found.strength, found.rivalry) == (Strength.WEAK, Strength.ID)
+def test_an_id_in_common_against_a_number_that_differs_is_weak() -> None:
+    both = weigh(recording(2, session_id="k", number=A), call=conversation(1, session_id="k", number=B))
+    plain = weigh(recording(2, session_id="k"), call=conversation(1, session_id="k"))
+    assert both.possible
+    assert both.log_share < plain.log_share - 9
 
 
-def test_a_stamp_finer_than_a_second_is_an_id_and_a_whole_second_is_not() -> None:
-    fine, whole = at(68.351452), at(68)
-    call = replace(conversation(1, 0, 60), saved_at=fine)
-    assert weigh(recording(2, 68.351452, 63, stamp=fine), call=call).strength is Strength.ID
-    coincidence = replace(conversation(1, 0, 60), saved_at=whole)
-    assert weigh(recording(2, 68, 63, stamp=whole), call=coincidence).strength is None
-    assert weigh(recording(2, 0, 63, stamp=whole), call=coincidence).strength is Strength.NUMBER_AND_TIME
+def test_a_stamp_finer_than_a_second_is_as_good_as_an_id_and_a_whole_second_is_not() -> None:
+    fine = at(63) + timedelta(microseconds=351_452)
+    exact = weigh(recording(2, stamp=fine), call=replace(conversation(1), saved_at=fine))
+    whole = weigh(recording(2, stamp=at(63)), call=replace(conversation(1), saved_at=at(63)))
+    assert names(exact)["stamp"] == names(whole)["stamp (whole second)"] == "equal"
+    assert exact.log_share > whole.log_share + 5
 
 
-def test_a_recording_dated_by_its_mtime_is_weak() -> None:
-    heard = recording(2, 70, 60, source=TimeSource.FILE)
-    assert weigh(heard, call=conversation(1, 0, 60)).strength is Strength.WEAK
-    assert weigh(replace(heard, number=OURS), call=conversation(1, 0, 60, number=OURS)).strength is Strength.NUMBER
-    assert weigh(replace(heard, start_at=at(170)), call=conversation(1, 0, 60)).strength is None
+def test_a_recording_dated_by_mtime_is_held_against_end_and_length() -> None:
+    found = weigh(recording(2, 5, 62, source=TimeSource.FILE), call=conversation(1))
+    assert set(names(found)) == {"end", "length"}
+    assert found.log_share < weigh(recording(2, -2, 62), call=conversation(1)).log_share
 
 
 def test_sides_are_weighed_as_one() -> None:
-    agent = recording(2, 1, 50, group="g", side=Side.AGENT)
-    customer = recording(3, -2, 63, group="g", side=Side.CUSTOMER, number=OURS)
-    group = Group.of((agent, customer))
-    assert (group.start_at, group.end_at, group.number, group.whole) == (at(-2), at(61), OURS, True)
-    assert not Group.of((agent,)).whole
-
-
-def test_the_offset_moves_the_recordings_clock() -> None:
-    heard, call = recording(2, -3600, 63), conversation(1, 0, 60)
-    assert weigh(heard, call=call).strength is None
-    assert weigh(heard, call=call, offset_s=3600).strength is Strength.TIME
-
-
-def test_the_window_bounds_what_may_fit() -> None:
-    found = weigh_recording(
-        Group.of((recording(2, -4, 70),)), conversation(1, 0, 60), window=timedelta(seconds=3), offset=timedelta()
+    agent = recording(2, 0, 30, side=Side.AGENT, group="g")
+    customer = recording(3, -2, 63, side=Side.CUSTOMER, group="g")
+    assert weigh(agent, customer, call=conversation(1)).log_share == pytest.approx(
+        weigh(recording(4, -2, 63), call=conversation(1)).log_share
     )
-    assert found.strength is None
 
 
-def test_a_refused_pair_is_neither_a_claim_nor_in_the_way() -> None:
-    found = weigh_recording(
-        Group.of((recording(2, 0, 60),)), conversation(1), window=WINDOW, offset=timedelta(), refused=True
-    )
-    assert (found.strength, found.rivalry) == (None, None)
+def test_a_transcript_that_contradicts_itself_is_half_as_good_in_either_reading() -> None:
+    doubtful = conversation(1, 20_000, 60, session=1, saved=63)
+    found = weigh(recording(2, -1, 62), call=doubtful)
+    assert names(found)["the transcript"] == "contradicts itself"
+    assert found.possible
+    assert found.lesson is None  # which clock to learn from is not known
+
+
+def test_a_refused_pair_is_impossible_and_says_so() -> None:
+    found = weigh_recording(Group.of([recording(2)]), Told.of(conversation(1)), Experience(), rate=SPARSE, refused=True)
+    assert not found.possible
+    assert names(found) == {"a person": "refused"}
 
 
 def test_leads_are_tied_by_stamp_session_number_and_at_last_by_time() -> None:
-    stamp = at(68.351452)
-    call = conversation(1, 0, 60, session_id="k", number=OURS, lead_expected=True)
-    call = replace(call, saved_at=stamp)
-    assert weigh_lead(lead(2, stamp=stamp), call).strength is Strength.ID
-    assert weigh_lead(lead(2, session_id="k"), call).strength is Strength.ID
-    assert weigh_lead(lead(2, 55, number=OURS), call).strength is Strength.NUMBER_AND_TIME
-    assert weigh_lead(lead(2, 55), call).strength is Strength.TIME
-    assert weigh_lead(lead(2, 55, number=THEIRS), call).strength is None
-    assert weigh_lead(lead(2, number=OURS), call).strength is None
-    assert weigh_lead(lead(2, 140), call).strength is None
-    assert weigh_lead(lead(2, -20), call).strength is None
-    long = replace(call, field_end_at=at(600), end_at=at(600), saved_at=at(605))
-    assert weigh_lead(lead(2, 100, number=OURS), long).strength is Strength.NUMBER
-    assert weigh_lead(lead(2, 100), long).strength is None
+    fine = at(63) + timedelta(microseconds=5)
+    saved = replace(conversation(1, lead_expected=True), saved_at=fine)
+    by_stamp = weigh_the(replace(lead(3), stamp=fine), saved)
+    by_session = weigh_the(lead(3, 500, session_id="k"), conversation(1, session_id="k"))
+    by_number = weigh_the(lead(3, 55, number=A), conversation(1, number=A), DENSE)
+    by_time = weigh_the(lead(3, 55), conversation(1), DENSE)
+    assert min(by_stamp.log_share, by_session.log_share) > by_number.log_share > by_time.log_share
+    assert not weigh_the(lead(3, 55, number=A), conversation(1, number=B)).possible
+    assert weigh_the(lead(3, 900), conversation(1)).log_share < HOPELESS
 
 
-def test_a_transcript_that_promises_no_lead_gets_none_by_time() -> None:
-    call = conversation(1, 0, 60, session_id="k", lead_expected=False)
-    assert weigh_lead(lead(2, 55), call).rivalry is None
-    assert weigh_lead(lead(2, 55, session_id="k"), call).strength is Strength.ID
+def test_a_lead_with_another_transcripts_stamp_is_hardly_this_ones() -> None:
+    stamped = replace(lead(3), stamp=at(60) + timedelta(microseconds=1), taken_at=at(60))
+    other = replace(conversation(1), saved_at=at(63) + timedelta(microseconds=2))
+    assert weigh_the(stamped, other).log_share < weigh_the(lead(3, 60), conversation(1)).log_share - 4
 
 
-def test_terms_never_quote_a_number() -> None:
-    call = conversation(1, 0, 60, number=OURS)
-    for number in (OURS, THEIRS):
-        assert "555" not in str(weigh(recording(2, 0, 60, number=number), call=call))
+AGENT_S, CALLER_S = (2.0, 14.0, 30.0), (10.5, 25.5, 45.5)
+"""Three lines of either: where the agent's begin, and half a second after the caller's end."""
+
+
+def spoken(call: Conversation, shift_s: float = 0.0, pace: float = 1.0) -> Conversation:
+    assert call.start_at is not None
+    told = [*(("assistant", s) for s in AGENT_S), *(("user", s) for s in CALLER_S)]
+    turns = tuple(Turn(role, call.start_at + timedelta(seconds=s * pace + shift_s)) for role, s in told)
+    return replace(call, turns=turns)
+
+
+SPEECH = ((4.0, 7.0), (8.0, 12.0), (16.0, 22.0), (23.0, 27.0), (32.0, 40.0), (42.0, 47.0))
+"""The same lines in a recording that began two seconds before."""
+
+
+def heard_in(one: Recording, speech: tuple[tuple[float, float], ...] | None) -> Recording:
+    audio: AudioInfo = replace(one.audio, speech=speech, heard_s=one.audio.span_s)
+    return replace(one, audio=audio)
+
+
+def turned(one: Recording, call: Conversation) -> Evidence:
+    group, told = Group.of([one]), Told.of(call)
+    evidence = weigh_recording(group, told, Experience(), rate=DENSE)
+    return listened(evidence, group, heard_fit(group, told, Experience()), Experience())
+
+
+def test_lines_that_fall_on_speech_speak_for_a_pair_and_others_against_it() -> None:
+    one = heard_in(recording(2, -2, 64), SPEECH)
+    plain = weigh(one, call=conversation(1), rate=DENSE)
+    own, strange = turned(one, spoken(conversation(1))), turned(one, spoken(conversation(1), pace=1.2))
+    assert own.log_share > plain.log_share + math.log(100)
+    assert strange.log_share < plain.log_share
+    assert names(own)["turns"] == "fits"
+    assert own.lesson is not None
+    assert own.lesson.skew_ms == pytest.approx(0, abs=300)
+
+
+def test_a_recorders_clock_a_second_off_is_found_and_learned() -> None:
+    own = turned(heard_in(recording(2, -2, 64), SPEECH), spoken(conversation(1), 1.0))
+    assert names(own)["turns"] == "fits"
+    assert own.heard is not None
+    assert own.heard.skew_ms == pytest.approx(1000, abs=300)
+
+
+@pytest.mark.parametrize("speech", [None, ((0.0, 60.0),), ()])
+def test_where_nothing_is_heard_nothing_is_said(speech: tuple[tuple[float, float], ...] | None) -> None:
+    one = heard_in(recording(2, -2, 64), speech)
+    assert turned(one, spoken(conversation(1))) == weigh(one, call=conversation(1), rate=DENSE)
+
+
+def test_each_party_is_looked_for_on_its_own_side() -> None:
+    agents, callers = SPEECH[::2], SPEECH[1::2]
+    right = [
+        heard_in(recording(2, -2, 64, side=Side.AGENT, group="g"), agents),
+        heard_in(recording(3, -2, 64, side=Side.CUSTOMER, group="g"), callers),
+    ]
+    swapped = [
+        heard_in(recording(2, -2, 64, side=Side.AGENT, group="g"), callers),
+        heard_in(recording(3, -2, 64, side=Side.CUSTOMER, group="g"), agents),
+    ]
+    told = Told.of(spoken(conversation(1)))
+    fits = [heard_fit(Group.of(sides), told, Experience()) for sides in (right, swapped)]
+    assert fits[0] is not None
+    assert fits[1] is not None
+    assert fits[0].log_share > 5 > fits[1].log_share
+
+
+def test_terms_never_quote_a_number_or_an_id() -> None:
+    found = weigh(recording(2, number=A, session_id="k77"), call=conversation(1, number=A, session_id="k77"))
+    told = str([term.out() for term in found.terms]) + str(found.reasons)
+    assert A not in told
+    assert "k77" not in told

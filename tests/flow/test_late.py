@@ -138,10 +138,11 @@ def test_what_a_person_rejects_is_never_paired(site: Site, crm: LoopbackCrm) -> 
     with at_work(site, CALLSPOOL_MATCH__HELD="hold", **SHORT) as daemon:
         drop_twins(site)
         eventually(lambda: len(failures(site)) == 2, "both are held")
-        first = site.ask("match", "list")[0]["calls"][0]
-        for partner in first["candidates"]:
-            assert site.command("match", "reject", first["call_id"], partner).returncode == 0
-        delivered(daemon, site)  # nothing else can be its own
-        assert list(failures(site)) != [first["call_id"]]
-    assert (len(crm.uploads), crm.records) == (0, 1)
-    assert not has(bodies(crm)[0], "recording")
+        first, second = site.ask("match", "list")[0]["calls"]
+        refused, other = sorted(first["candidates"])
+        assert site.command("match", "reject", first["call_id"], refused).returncode == 0
+        delivered(daemon, site, 2)  # the other one is its own, and then the refused one the other call's
+        story = {subject: site.ask("match", "show", subject) for subject in (first["call_id"], second["call_id"])}
+        assert [entry["recording"]["partner"] for entry in story.values()] == [other, refused]
+        assert failures(site) == {}
+    assert (len(crm.uploads), crm.records) == (2, 2)

@@ -1,0 +1,89 @@
+"""What later evidence says against a match that was sent already. It is reported, and never changes anything by itself:
+a person who has been told of a wrong recording once must not be told of a different one tomorrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daemon.contract import Reader
+from handlers import records
+from handlers.match.assign import Board, recording_board, rounded
+from handlers.match.evidence import Experience
+from handlers.match.ledger_source import surroundings
+
+if TYPE_CHECKING:
+    from handlers.settings import MatchSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A sent match that evidence speaks against: ``told`` holds both explanations, ``reason`` says it in words."""
+
+    conversation: int
+    reason: str
+    fix: str
+    told: dict[str, Any]
+
+
+def disputes(
+    read: Reader,
+    settings: MatchSettings,
+    experience: Experience,
+    *,
+    conversation: int | None = None,
+    group: str | None = None,
+) -> list[Dispute]:
+    """The sent matches around a subject that would be made otherwise today, with a probability that would decide."""
+    found = surroundings(read, settings, experience, conversation=conversation, group=group, sent_too=True)
+    numbers = sorted(found.recording_judged)
+    board = recording_board(found.near, read.now, settings, experience, numbers)
+    claims = {key: number for number in numbers for key, p in (board.best(number),) if p >= settings.confidence}
+    told = []
+    for number in numbers:
+        held = records.pairing(read, number)
+        if held is None or held.decided_by == "person" or not _sent(read, number, held.group):
+            continue
+        key, p = board.best(number)
+        claimant = claims.get(held.group)
+        if key is not None and key != held.group and p >= settings.confidence:
+            told.append(_another_recording(board, number, held.group, key))
+        elif claimant is not None and claimant != number:
+            told.append(_another_call(board, number, held.group, claimant))
+    return told
+
+
+def _sent(read: Reader, number: int, group: str) -> bool:
+    call = records.call(read, number)
+    delivered = None if call is None else call.delivered
+    sent = {entry["id"] for entry in (delivered or {}).get("recordings", ())}
+    return bool(sent & {recording.id for recording in records.recordings(read, group)})
+
+
+def _another_recording(board: Board[str], number: int, sent: str, better: str) -> Dispute:
+    return Dispute(
+        number,
+        f"it was sent with {sent}; by what is known now {better} is its own",
+        f"callspool match reject c{number} {sent}; then callspool match accept c{number} {better}",
+        {"sent": _side(board, number, sent), "better": _side(board, number, better)},
+    )
+
+
+def _another_call(board: Board[str], number: int, sent: str, claimant: int) -> Dispute:
+    return Dispute(
+        number,
+        f"it was sent with {sent}; by what is known now that is c{claimant}'s",
+        f"callspool match reject c{number} {sent}; then callspool match accept c{claimant} {sent}",
+        {"sent": _side(board, number, sent), "better": {**_side(board, claimant, sent), "call": f"c{claimant}"}},
+    )
+
+
+def _side(board: Board[str], number: int, key: str) -> dict[str, Any]:
+    """One explanation: a pair with its probability and its terms."""
+    terms = board.evidence(number, key).terms if board.knows(number, key) else ()
+    return {
+        "recording": key,
+        "probability": rounded(board.now[number].pairs.get(key, 0.0)),
+        "terms": [term.out() for term in terms],
+    }

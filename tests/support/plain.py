@@ -1,0 +1,136 @@
+"""A source of neighbours over plain values: for whoever has all files in hand and no ledger.
+
+Everything is kept sorted by time, so that finding a file's neighbours costs a bisection and the neighbours.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from handlers.match.evidence import (
+    CLOSE_S,
+    LEAST_LOG_WEIGHT,
+    Evidence,
+    Experience,
+    heard_fit,
+    listened,
+    rate_of,
+    weigh_recording,
+)
+from handlers.match.neighbours import Source
+from handlers.match.offsets import NEAR_MS
+from handlers.match.values import Group, Told
+
+K = TypeVar("K", str, int)
+
+WINDOW_MS = 300_000
+"""``match.window``: the stretch to either side in which calls are counted."""
+
+
+CLOSE_MS = round(CLOSE_S * 1000)
+
+
+class Plain(Source[str]):
+    """Groups and conversations that are all in memory; ``listen`` holds lines against what is heard too."""
+
+    def __init__(
+        self,
+        groups: Iterable[Group],
+        tolds: Iterable[Told],
+        experience: Experience,
+        *,
+        listen: bool = True,
+        offset_ms: int = 0,
+    ) -> None:
+        self.groups = {group.key: group for group in groups}
+        self.tolds = {told.id: told for told in tolds}
+        self.experience = experience
+        self._listen, self._offset_ms = listen, offset_ms
+        self._group_starts = sorted((g.start_ms, g.key) for g in self.groups.values() if g.start_ms is not None)
+        self._told_starts = sorted((ms, told.id) for told in self.tolds.values() for ms in _starts(told))
+        self._rates: dict[int, float] = {}
+        self._weighed: dict[tuple[str, int], Evidence] = {}
+        self._settled: set[str | int] = set()
+
+    def learn(self, experience: Experience) -> None:
+        """Weigh by this from now on."""
+        self.experience = experience
+        self._weighed.clear()
+
+    def settle(self, ours: str, number: int) -> None:
+        """These two belong together and are in question no more."""
+        self._settled |= {ours, number}
+
+    def partners(self, number: int) -> Sequence[str]:
+        """Open groups whose start lies within reach."""
+        if number in self._settled:
+            return ()
+        near: dict[str, None] = {}
+        for ms in _starts(self.tolds[number]):
+            near.update(
+                dict.fromkeys(
+                    between(self._group_starts, ms - self._offset_ms + NEAR_MS[0], ms - self._offset_ms + NEAR_MS[1])
+                )
+            )
+        return [key for key in near if key not in self._settled]
+
+    def calls(self, ours: str) -> Sequence[int]:
+        """Open conversations whose start lies within reach."""
+        start_ms = self.groups[ours].start_ms
+        if start_ms is None or ours in self._settled:
+            return ()
+        near = dict.fromkeys(
+            between(self._told_starts, start_ms + self._offset_ms - NEAR_MS[1], start_ms + self._offset_ms - NEAR_MS[0])
+        )
+        return [number for number in near if number not in self._settled]
+
+    def weigh(self, ours: str, number: int) -> Evidence:
+        """The evidence of one pair."""
+        found = self._weighed.get((ours, number))
+        if found is None:
+            group, told = self.groups[ours], self.tolds[number]
+            found = weigh_recording(group, told, self.experience, rate=self.rate(number), offset_ms=self._offset_ms)
+            if self._listen and found.log_share + self.log_odds(number) > LEAST_LOG_WEIGHT:
+                heard = heard_fit(group, told, self.experience, offset_ms=self._offset_ms)
+                found = listened(found, group, heard, self.experience)
+            self._weighed[ours, number] = found
+        return found
+
+    def log_odds(self, number: int) -> float:
+        """As once nobody waits."""
+        return self.experience.log_odds(told_waits=False, group_waits=False)
+
+    def rate(self, number: int) -> float:
+        """Calls a second around a conversation."""
+        found = self._rates.get(number)
+        if found is None:
+            ms = self.tolds[number].about_ms
+            close, wide = (0 if ms is None else self._around(ms, reach) for reach in (CLOSE_MS, WINDOW_MS))
+            found = self._rates[number] = rate_of(close, wide, WINDOW_MS / 1000)
+        return found
+
+    def _around(self, ms: int, reach_ms: int) -> int:
+        ours = _count(self._group_starts, ms - self._offset_ms, reach_ms)
+        return max(ours, _count(self._told_starts, ms, reach_ms))
+
+
+def _starts(told: Told) -> list[int]:
+    """Where its recording is looked for: each reading's start, else its end."""
+    looked = (reading.start_ms if reading.start_ms is not None else reading.end_ms for reading in told.readings)
+    return [ms for ms in looked if ms is not None]
+
+
+def between(pairs: Sequence[tuple[int, K]], first_ms: int, last_ms: int) -> Iterable[K]:
+    """The keys of sorted (time, key) pairs from one moment to another."""
+    first = bisect_left(pairs, (first_ms,))
+    for place in range(first, len(pairs)):
+        ms, key = pairs[place]
+        if ms > last_ms:
+            return
+        yield key
+
+
+def _count(pairs: Sequence[tuple[int, K]], middle: int, reach_ms: int) -> int:
+    return bisect_left(pairs, (middle + reach_ms + 1,)) - bisect_left(pairs, (middle - reach_ms,))
