@@ -90,7 +90,8 @@ def failures(read: Reader, settings: MatchSettings) -> list[Fields]:
     """What evidence could not settle within the wait, each with the command that does."""
     found: list[Fields] = []
     for verdict in records.open_verdicts(read):
-        if verdict.recording == "ambiguous" and read.now >= verdict.recording_until:
+        shifted = "shift_s" in (verdict.explanation.get("recording") or {})
+        if verdict.recording == "ambiguous" and (shifted or read.now >= verdict.recording_until):
             found.append(_held_failure(verdict, "recording", settings))
         if verdict.lead == "ambiguous" and read.now >= verdict.lead_until:
             found.append(_held_failure(verdict, "lead", settings))

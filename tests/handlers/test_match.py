@@ -456,6 +456,23 @@ def test_the_held_are_listed_by_the_files_they_share(lane: Lane) -> None:
     assert list_text([]) == "nothing waits, nothing is held"
 
 
+def test_a_wrong_time_zone_holds_calls_says_so_once_and_is_listed_with_what_mends_it(lane: Lane) -> None:
+    """Recordings 5:30 h after their conversations: none goes alone."""
+    lengths = [60, 95, 130, 170, 215, 240]
+    for n, length in enumerate(lengths):
+        lane.arrive(conversation(10 + n, 400 * n, length), recording(30 + n, 19_800 + 400 * n, length + 2))
+    lane.pass_(WAIT_S)
+    assert lane.pairs() == {}
+    assert {lane.verdict(10 + n).recording for n in range(len(lengths))} == {"ambiguous"}
+    assert not any(lane.verdict(10 + n).ready for n in range(len(lengths)))
+    with lane.book.view() as read:
+        told = [row["fields"] for row in read.rows("SELECT fields FROM journal WHERE event = 'offset.suspected'")]
+        listed = [entry for entry in failures(read, lane.settings) if str(entry["subject"]).startswith("c")]
+    assert len(told) == 1
+    assert len(listed) == len(lengths)
+    assert all("match.offset" in str(entry["fix"]) for entry in listed)
+
+
 def test_the_room_is_whole(lane: Lane) -> None:
     made = room(lane.settings)
     assert made.lanes[0].inline
