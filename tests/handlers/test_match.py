@@ -6,6 +6,8 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from daemon.contract import Fields, Job, JobSpec, Json, Outcome, Reader
+from daemon.contract import Event, Fields, Job, JobSpec, Json, Outcome, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from daemon.ledger import effects, jobs
 from daemon.ledger.reading import View
@@ -25,7 +27,7 @@ from handlers.match.handler import MatchHandler
 from handlers.match.room import room
 from handlers.match.story import explain, failures, held
 from handlers.match.verbs import list_text, show_text
-from handlers.model import Conversation, Lead, Recording, Side, TimeSource
+from handlers.model import Conversation, Lead, Recording, Side, TimeSource, Turn
 from handlers.records import CallDelivered, CallIdFixed, Verdict
 from handlers.settings import MatchSettings
 from tests.support.deciding import decide, lead_pairs, pairs
@@ -401,6 +403,313 @@ def test_a_dry_run_changes_nothing(lane: Lane) -> None:
     answer = lane.book.ledger.act("match.accept", accept, args, dry_run=True)
     assert answer == {"call": "c1", "partner": "r3", "accepted": True}
     assert lane.pairs() == {}
+
+
+def test_a_rejection_that_is_taken_back_lets_evidence_decide_again(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63))
+    lane.act("reject", "c1", "r2")
+    assert lane.pairs() == {}
+    lane.told()
+    assert lane.act("undo", "c1", "r2", "misheard") == {"call": "c1", "partner": "r2", "undone": True}
+    assert lane.pairs() == {1: "r2"}
+    said = next(event for event in lane.book.events if event.name == "match.undone")
+    assert said.fields == {"call_id": "c1", "partner": "r2", "who": "person", "why": "misheard"}
+    with lane.book.view() as read:
+        pairing = records.pairing(read, 1)
+        assert records.refusals(read, 1) == {}
+    assert pairing is not None
+    assert pairing.decided_by == "evidence"
+
+
+def test_an_acceptance_that_is_taken_back_frees_both_files(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63), conversation(3, 500))
+    lane.act("accept", "c3", "r2")
+    assert lane.pairs() == {3: "r2"}
+    lane.act("undo", "c3", "r2")
+    assert lane.pairs() == {1: "r2"}
+    assert lane.verdict(3).recording == "waiting"
+
+
+def test_what_was_said_of_a_lead_is_taken_back_alike(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"), conversation(2, 5000), lead(3, session_id="k"))
+    lane.act("accept", "c2", "l3")
+    assert lane.lead_pairs() == {2: 3}
+    lane.act("undo", "c2", "l3")
+    assert lane.lead_pairs() == {1: 3}
+    lane.act("reject", "c1", "l3")
+    assert lane.lead_pairs() == {}
+    lane.act("undo", "c1", "l3")
+    assert lane.lead_pairs() == {1: 3}
+
+
+def test_what_nobody_said_cannot_be_taken_back(lane: Lane) -> None:
+    """A pair that evidence made is not a person's to undo: it is rejected."""
+    lane.arrive(conversation(1), recording(2, -2, 63), recording(3, 5000))
+    for partner in ("r2", "r3"):
+        with pytest.raises(BadRequest) as refused:
+            lane.act("undo", "c1", partner)
+        assert refused.value.fix == "callspool match show c1"
+    assert lane.pairs() == {1: "r2"}
+    lane.act("reject", "c1", "r2")
+    lane.act("undo", "c1", "r2")
+    with pytest.raises(BadRequest):
+        lane.act("undo", "c1", "r2")
+
+
+# ------------------------------------------------------------------------------------------------- disputes
+
+SPEECH = ((2.0, 5.5), (6.4, 8.0), (9.5, 13.0), (14.2, 16.0), (17.4, 21.0), (22.0, 24.5), (26.0, 29.5), (30.6, 33.0))
+
+
+def spoken(one: Recording) -> Recording:
+    """The recording with two voices in it, the agent's first."""
+    return replace(one, audio=replace(one.audio, speech=SPEECH, heard_s=one.audio.span_s))
+
+
+def talked(call: Conversation, begins_s: float) -> Conversation:
+    """The call with a stamped line for each stretch that is heard in a recording from ``begins_s`` on."""
+    turns = tuple(
+        Turn("assistant", at(begins_s + first)) if nth % 2 == 0 else Turn("user", at(begins_s + last + 0.6))
+        for nth, (first, last) in enumerate(SPEECH)
+    )
+    return replace(call, turns=turns)
+
+
+def sent(lane: Lane, number: int, *items: int) -> None:
+    """The call went out with these recordings."""
+    delivered = {"recordings": [{"id": item} for item in items]}
+    lane.book.write(CallIdFixed(number, f"CALL-{number}", at(0)), CallDelivered(number, at(1), delivered, None))
+
+
+def warnings(lane: Lane) -> list[Event]:
+    """The journal's lines about disputes."""
+    return [event for event in lane.book.events if event.name == "call.match_disputed"]
+
+
+BETTER: list[tuple[Conversation, Recording]] = [
+    (conversation(1, session_id="k"), recording(3, -1, 62, session_id="k")),
+    (conversation(1, number="+15550100", session_id="k"), recording(3, -2, 63, number="+15550100", session_id="k")),
+    (talked(conversation(1, 0, 34), -1.5), spoken(recording(3, -2, 37))),
+]
+
+
+@pytest.mark.parametrize(("call", "better"), BETTER, ids=["id", "number and id", "turns"])
+def test_a_better_recording_after_sending_is_reported_once_and_changes_nothing(
+    lane: Lane, call: Conversation, better: Recording
+) -> None:
+    assert call.start_at is not None
+    assert call.end_at is not None
+    lane.arrive(call, recording(2, 1, (call.end_at - call.start_at).total_seconds() + 1))
+    assert lane.pairs() == {1: "r2"}
+    sent(lane, 1, 2)
+    lane.woken()
+    before = lane.verdict(1)
+    lane.told()
+    lane.arrive(better)
+    event = warnings(lane)
+    assert [(one.level, one.fields["call_id"]) for one in event] == [("warning", "c1")]
+    assert event[0].fields["reason"] == "it was sent with r2; by what is known now r3 is its own"
+    assert event[0].fields["fix"] == "callspool match reject c1 r2; then callspool match accept c1 r3"
+    assert lane.pairs() == {1: "r2"}
+    after = lane.verdict(1)
+    assert (after.recording, after.ready, after.recording_until) == (before.recording, True, before.recording_until)
+    assert after.explanation["recording"] == before.explanation["recording"]
+    assert lane.woken() == []
+    for key in ("group:r3", "group:r2", "conversation:1"):
+        lane.book.ledger.add_jobs([JobSpec("match", key)])
+        lane.run()
+    lane.arrive(recording(4, 5000), conversation(5, 5000))
+    assert len(warnings(lane)) == 1
+
+
+def test_a_dispute_is_listed_and_shown_with_both_explanations(lane: Lane) -> None:
+    lane.arrive(conversation(1, session_id="k"), recording(2, -2, 63))
+    sent(lane, 1, 2)
+    lane.arrive(recording(3, -1, 62, session_id="k"))
+    with lane.book.view() as read:
+        listed = [one for one in failures(read, lane.settings) if one["subject"] == "c1"]
+        story = explain(read, "c1", lane.settings)
+    assert len(listed) == 1
+    assert listed[0]["reason"] == "later evidence speaks against the recording it was sent with"
+    assert listed[0]["fix"] == ("callspool match show c1; callspool match reject c1 r2; callspool match accept c1 r3")
+    assert story is not None
+    lines = show_text(story).splitlines()
+    begins = lines.index("  disputed: what is known now speaks against what was sent")
+    assert lines[begins + 1].startswith("    candidate r2: probability ")
+    assert any(line.startswith("    candidate r3: probability ") for line in lines[begins + 2 :])
+    assert any(line.startswith("        session id equal        10^+9.0") for line in lines[begins + 2 :])
+    lane.act("reject", "c1", "r2")
+    lane.act("accept", "c1", "r3")
+    assert lane.pairs() == {1: "r3"}
+    with lane.book.view() as read:
+        assert not [one for one in failures(read, lane.settings) if one["subject"] == "c1"]
+
+
+def test_a_call_that_claims_what_was_sent_with_another_is_reported(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63, session_id="k"))
+    sent(lane, 1, 2)
+    lane.arrive(conversation(3, 2, session_id="k"))
+    event = warnings(lane)
+    assert [one.fields["reason"] for one in event] == ["it was sent with r2; by what is known now that is c3's"]
+    assert event[0].fields["fix"] == "callspool match reject c1 r2; then callspool match accept c3 r2"
+    assert lane.pairs() == {1: "r2"}
+    with lane.book.view() as read:
+        fixes = [one["fix"] for one in failures(read, lane.settings) if one["subject"] == "c1"]
+    assert fixes == ["callspool match show c1; callspool match reject c1 r2; callspool match accept c3 r2"]
+
+
+def test_a_rival_that_is_no_better_and_a_persons_choice_are_not_disputed(lane: Lane) -> None:
+    lane.arrive(conversation(1), recording(2, -2, 63), conversation(11, 5000, session_id="k"), recording(12, 4998, 63))
+    sent(lane, 1, 2)
+    lane.arrive(recording(3, -1, 62))
+    lane.act("accept", "c11", "r12")
+    sent(lane, 11, 12)
+    lane.arrive(recording(13, 4999, 62, session_id="k"))
+    assert warnings(lane) == []
+    assert lane.pairs() == {1: "r2", 11: "r12"}
+
+
+# ------------------------------------------------------------------------------------------------- lessons
+
+
+def lessons(lane: Lane) -> dict[str, list[int | None]]:
+    """How far after their conversations the recordings of each recorder began, as was taught, in milliseconds."""
+    with lane.book.view() as read:
+        return {recorder: [one.start_ms for one in said] for recorder, said in records.lessons(read).items()}
+
+
+def by(recorder: str, one: Recording) -> Recording:
+    """The recording, made by this recorder."""
+    return replace(one, recorder=recorder)
+
+
+def test_a_match_that_leaves_no_doubt_teaches_once(lane: Lane) -> None:
+    lane.arrive(conversation(1), by("call-#.ogg", recording(2, -2, 63)))
+    assert lessons(lane) == {"call-#.ogg": [-2000]}
+    for key in ("conversation:1", "group:r2"):
+        lane.book.ledger.add_jobs([JobSpec("match", key)])
+    lane.pass_(WAIT_S)
+    lane.arrive(conversation(3, 500), by("other-#.ogg", recording(4, 499, 62)))
+    assert lessons(lane) == {"call-#.ogg": [-2000], "other-#.ogg": [-1000]}
+
+
+def test_a_match_that_leaves_doubt_teaches_nothing(lane: Lane) -> None:
+    lane.arrive(conversation(1), by("call-#.ogg", recording(2, -2, 63)), by("call-#.ogg", recording(3, -1, 62)))
+    lane.pass_(WAIT_S)
+    assert lane.pairs() == {}
+    assert lessons(lane) == {}
+
+
+@pytest.mark.parametrize("how", ["a rival comes", "a person rejects it"])
+def test_a_pairing_that_is_undone_takes_its_lesson_along(lane: Lane, how: str) -> None:
+    lane.arrive(conversation(1), by("call-#.ogg", recording(2, -2, 63)))
+    lane.arrive(conversation(5, 500), by("call-#.ogg", recording(6, 497, 63)))
+    assert lessons(lane) == {"call-#.ogg": [-2000, -3000]}
+    if how == "a rival comes":
+        lane.arrive(by("call-#.ogg", recording(3, -1, 62)))
+    else:
+        lane.act("reject", "c1", "r2")
+    assert lane.pairs() == {5: "r6"}
+    assert lessons(lane) == {"call-#.ogg": [-3000]}
+
+
+def test_what_a_person_pairs_teaches_nothing(lane: Lane) -> None:
+    lane.arrive(conversation(1), by("call-#.ogg", recording(2, 500, 63)))
+    lane.act("accept", "c1", "r2")
+    lane.arrive(conversation(3, 1000), by("call-#.ogg", recording(4, 998, 63)))
+    assert lessons(lane) == {"call-#.ogg": [-2000]}
+    lane.act("accept", "c3", "r4")
+    assert lane.pairs() == {1: "r2", 3: "r4"}
+    assert lessons(lane) == {}
+
+
+def test_what_was_taught_makes_a_late_recorders_pair_more_probable(tmp_path: Path) -> None:
+    """A recorder that begins nine seconds late: at first its pairs wait in doubt, and later they are sure."""
+    taught = Lane(tmp_path / "taught")
+    for nth in range(1, 31):
+        taught.arrive(conversation(100 * nth, 1000 * nth, session_id=f"k{nth}"))
+        taught.arrive(by("late-#.ogg", recording(100 * nth + 1, 1000 * nth + 9, 52, session_id=f"k{nth}")))
+    fresh = Lane(tmp_path / "fresh")
+    likely = []
+    for lane in (fresh, taught):
+        lane.arrive(conversation(9000, 50_000), by("late-#.ogg", recording(9001, 50_009, 52)))
+        lane.pass_(WAIT_S)
+        told = lane.verdict(9000).explanation["recording"]["candidates"][0]
+        likely.append(told["probability"])
+        start = next(term for term in told["terms"] if term["name"] == "start")
+        assert start["expected_s"] == pytest.approx(9.0 if lane is taught else -1.3, abs=0.5)
+        lane.book.close()
+    assert 1 - likely[1] < (1 - likely[0]) / 5
+
+
+# ------------------------------------------------------------------------------------------------- wrong clocks
+
+ZONE_S = 19_800.0
+LENGTHS = (41, 67, 93, 128, 175, 230)
+
+
+def zoned(lane: Lane, *, first: int = 1) -> None:
+    """Calls a quarter of an hour apart, their recordings five and a half hours later by their names."""
+    for nth, length in enumerate(LENGTHS):
+        begun = 900.0 * nth
+        lane.arrive(
+            conversation(first + nth, begun, length), recording(50 + first + nth, begun + ZONE_S - 2, length + 2.5)
+        )
+
+
+CALLS = range(1, len(LENGTHS) + 1)
+
+
+def test_recordings_under_another_time_zone_hold_their_calls_and_are_reported_once(lane: Lane) -> None:
+    zoned(lane)
+    lane.told()
+    lane.pass_(WAIT_S)
+    suspected = [event for event in lane.book.events if event.name == "offset.suspected"]
+    assert len(suspected) == 1
+    assert suspected[0].level == "warning"
+    assert str(suspected[0].fields["reason"]).startswith("6 recordings lie +5:29:58 after")
+    for number in CALLS:
+        found = lane.verdict(number)
+        assert (found.recording, found.ready) == ("ambiguous", False)
+        assert found.explanation["recording"]["shift_s"] == pytest.approx(ZONE_S, abs=4)
+        assert "set match.offset to -19" in found.explanation["recording"]["would_settle"]
+    assert lane.woken() == []
+    with lane.book.view() as read:
+        known = records.shift_suspected(read)
+        fixes = {one["subject"]: one["fix"] for one in failures(read, lane.settings)}
+    assert known is not None
+    assert known.shift_ms == pytest.approx(ZONE_S * 1000, abs=4000)
+    assert known.calls == len(LENGTHS)
+    lane.told()
+    for later in (2, 3):
+        lane.pass_(later * WAIT_S)
+        assert "offset.suspected" not in lane.told()
+        assert not [number for number in CALLS if lane.verdict(number).ready]
+    assert all(f"c{number}" not in fixes or "match.offset" in str(fixes[f"c{number}"]) for number in CALLS)
+
+
+def test_a_right_offset_matches_what_was_held_and_clears_the_suspicion(tmp_path: Path) -> None:
+    lane = Lane(tmp_path)
+    zoned(lane)
+    lane.pass_(WAIT_S)
+    lane.settings = MatchSettings(offset=timedelta(seconds=-ZONE_S))
+    lane.handler = MatchHandler(lane.settings)
+    lane.pass_(2 * WAIT_S)
+    assert lane.pairs() == {number: f"r{50 + number}" for number in CALLS}
+    assert all(lane.verdict(number).ready for number in CALLS)
+    with lane.book.view() as read:
+        assert records.shift_suspected(read) is None
+    lane.book.close()
+
+
+def test_calls_whose_recordings_never_came_go_alone_whatever_lies_far_away(lane: Lane) -> None:
+    for nth, length in enumerate(LENGTHS):
+        lane.arrive(conversation(1 + nth, 900.0 * nth, length))
+        lane.arrive(recording(51 + nth, 40_000.0 + 1111.0 * nth * nth, length + 2.5))
+    lane.pass_(WAIT_S)
+    assert {lane.verdict(number).recording for number in CALLS} == {"alone"}
+    assert all(lane.verdict(number).ready for number in CALLS)
+    assert "offset.suspected" not in lane.told()
 
 
 # ------------------------------------------------------------------------------------------------- telling
