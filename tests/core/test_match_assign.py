@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.match.assign import Neighbourhood, RecordingDecision, Standing, assign, rounded
+from handlers.match.evidence import IMPOSSIBLE, Evidence, Experience
+from handlers.match.values import Told
 from handlers.model import Conversation, Lead, Recording, Side, TimeSource
 from handlers.settings import MatchSettings
-from tests.support.deciding import SETTINGS, decide, lead_pairs, pairs
+from tests.support.deciding import SETTINGS, decide, lead_pairs, neighbourhood, pairs
 from tests.support.records import at, conversation, lead, recording
 
+EXPERIENCE = Experience()
 A, B = "+15550100", "+15550101"
+WAIT_S = SETTINGS.wait.total_seconds()
+LEAD_WAIT_S = SETTINGS.lead_wait.total_seconds()
+
+
+def one(
+    calls: Sequence[Conversation],
+    recordings: Sequence[Recording] = (),
+    *,
+    now: float = 10.0,
+    settings: MatchSettings = SETTINGS,
+) -> RecordingDecision:
+    """The first conversation's recording."""
+    return decide(calls, recordings, now=now, settings=settings)[calls[0].id].recording
 
 
 # ------------------------------------------------------------------------------------------------- recordings
@@ -139,6 +159,146 @@ def test_one_side_waits_for_the_other() -> None:
     assert decide([conversation(1)], [agent, customer], now=8)[1].recording.settled
 
 
+def test_a_wait_that_is_over_for_one_file_counts_for_that_file() -> None:
+    """The later two are known to be complete only once their own wait is over."""
+    late = 600.0
+    calls = [conversation(1, 0), conversation(2, 12, registered=late)]
+    heard = [recording(11, -5, 66), recording(12, 7, 66, registered=late)]
+    before, between, after = (decide(calls, heard, now=now) for now in (late, WAIT_S, WAIT_S + late))
+    likely = [found[2].recording.explanation["candidates"][0]["probability"] for found in (before, between, after)]
+    assert likely[0] < likely[1] < likely[2]
+    assert pairs(after) == {1: "r11", 2: "r12"}
+
+
+def test_unequal_numbers_never_pair_however_well_times_fit() -> None:
+    found = one([conversation(1, number=A)], [recording(2, -2, 63, number=B)], now=WAIT_S)
+    assert (found.state, found.group) == ("alone", None)
+
+
+def test_a_refused_pair_never_pairs() -> None:
+    near = neighbourhood([conversation(1, session_id="k")], [recording(2, -2, 63, session_id="k")])
+    refused = replace(near, recording_pairs={("r2", 1): Evidence((), IMPOSSIBLE)})
+    found = assign(refused, at(WAIT_S), SETTINGS, EXPERIENCE)[1].recording
+    assert (found.state, found.group, found.explanation["candidates"]) == ("alone", None, [])
+
+
+def test_an_id_outranks_times() -> None:
+    call = conversation(1, session_id="k")
+    rivals = [recording(2, 5.5 * 3600, 63, session_id="k"), recording(3, -2, 63)]
+    found = one([call], rivals, now=WAIT_S)
+    assert found.group == "r2"
+    assert found.explanation["separated_by"].startswith("session id: 10^9")
+
+
+def test_ids_of_another_make_do_not_contradict() -> None:
+    call = conversation(1, session_id="session_20251029_120000_2e0aa754")
+    assert one([call], [recording(2, -2, 63, session_id="line 7")]).group == "r2"
+    other = recording(2, -2, 63, session_id="session_20251029_120003_aaaa0000")
+    assert one([call], [other], now=WAIT_S).state == "alone"
+
+
+@pytest.mark.parametrize("busy", [0, 20, 60])
+def test_a_wild_clock_does_not_pair_by_id_against_a_rival(busy: int) -> None:
+    wild = recording(2, 3 * 86_400, 63, session_id="k")
+    strangers = [recording(100 + n, 100 + 3 * n, 5) for n in range(busy)]
+    call = conversation(1, session_id="k")
+    assert one([call], [wild, recording(3, -2, 63), *strangers], now=WAIT_S).state == "ambiguous"
+    assert one([call], [wild], now=WAIT_S).group == "r2"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_of_two_calls_with_one_id_the_one_whose_times_fit_is_its_own(hours: int) -> None:
+    """Whichever of the two comes first: a claim by an id alone never outweighs the same id with times that fit."""
+    calls = [conversation(1, hours * 3600, session_id="k"), conversation(2, session_id="k")]
+    found = decide(calls, [recording(3, -2, 63, session_id="k")], now=WAIT_S)
+    assert pairs(found) == {2: "r3"}
+
+
+def test_a_recording_that_is_another_calls_does_not_keep_a_call_from_going_alone() -> None:
+    found = decide([conversation(1), conversation(2, 20)], [recording(3, 18, 63)], now=WAIT_S)
+    assert (found[1].recording.state, found[1].recording.settled, found[2].recording.group) == ("alone", True, "r3")
+    assert 0.99 <= found[1].recording.probability < 1
+
+
+def test_what_is_beyond_question_stays_and_is_not_weighed() -> None:
+    near = neighbourhood([conversation(1)], [recording(2, 500, 63)], [lead(3, 5000)])
+    told = near.standings[1].told
+    fixed = replace(near, standings={1: Standing(told, "r2", 3)}, recording_pairs={}, lead_pairs={})
+    found = assign(fixed, at(10), SETTINGS, EXPERIENCE)[1]
+    assert (found.recording.state, found.recording.group, found.recording.probability) == ("matched", "r2", 1.0)
+    assert (found.lead.state, found.lead.lead, found.lead.settled) == ("matched", 3, True)
+    assert "candidates" not in found.recording.explanation
+
+
+def test_nobody_is_decided_who_was_not_asked_for() -> None:
+    near = neighbourhood([conversation(1), conversation(2, 300)], [recording(3, -2, 63)])
+    assert set(assign(near, at(10), SETTINGS, EXPERIENCE, wanted=[2])) == {2}
+    assert assign(Neighbourhood(), at(10), SETTINGS, EXPERIENCE) == {}
+
+
+def test_a_rival_of_whom_nothing_is_known_makes_a_question_of_a_pair() -> None:
+    """A conversation outside could want the recording, whatever else it may have: only bounds are known."""
+    calls, heard = [conversation(1), conversation(2, 1)], [recording(3, -2, 63), recording(4, -1, 64)]
+    near = replace(neighbourhood(calls, heard), recording_outside=frozenset({2}))
+    found = assign(near, at(WAIT_S), SETTINGS, EXPERIENCE, wanted=[1])[1].recording
+    assert found.state == "ambiguous"
+    assert found.explanation["at_least"] is True
+
+
+def test_a_question_says_what_would_settle_it() -> None:
+    plain = one([conversation(1)], [recording(2, -2, 63), recording(3, -1, 62)]).explanation
+    best = plain["candidates"][0]["recording"]
+    assert plain["would_settle"].startswith(f"callspool match accept c1 {best}; or ")
+    assert "the caller's number in both" in plain["would_settle"]
+    assert "time stamps on its lines" in plain["would_settle"]
+    assert "when the conversation" not in plain["would_settle"]
+    numbered = one(
+        [conversation(1, number=A)], [recording(2, -2, 63, number=A), recording(3, -1, 62, number=A)]
+    ).explanation
+    assert "number" not in numbered["would_settle"]
+    endless = one([conversation(1, length=None)], [recording(2, -2, 63), recording(3, -1, 62)]).explanation
+    assert "when the conversation ended" in endless["would_settle"]
+
+
+def test_what_separated_the_winner_is_the_term_that_weighs_most() -> None:
+    calls = [conversation(1, 0), conversation(2, 30)]
+    found = decide(calls, [recording(3, -2, 63), recording(4, 28, 63)], now=WAIT_S)
+    assert found[1].recording.explanation["separated_by"].startswith("start: 10^")
+    only = decide([*calls], [recording(4, 28, 63)], now=WAIT_S)
+    assert only[2].recording.explanation["separated_by"] == "it has no other candidate"
+
+
+def test_explanations_name_candidates_with_terms_and_probability_and_hold_no_number_name_or_id() -> None:
+    calls = [
+        conversation(1, number=A, session_id="secret", saved=68.351452, lead_expected=True),
+        conversation(2, 3, number=A, session_id="secret", lead_expected=True),
+    ]
+    heard = [
+        recording(3, -2, 63, number=A, session_id="secret", name="number-_15550100-1.ogg"),
+        recording(4, -1, 62, number=A, session_id="secret"),
+    ]
+    found = decide(calls, heard, [lead(5, 58, number=A, session_id="secret", stamp=at(68.351452))])
+    text = str(found)
+    assert not [word for word in ("555", "secret", "ogg", "351452") if word in text]
+    candidate: dict[str, Any] = found[1].recording.explanation["candidates"][0]
+    assert candidate["recording"] in ("r3", "r4")
+    assert 0 < candidate["probability"] < 1
+    assert {"name", "says", "weight"} <= set(candidate["terms"][0])
+    assert {term["name"] for term in candidate["terms"]} == {"session id", "number", "start", "end"}
+    assert found[1].lead.explanation["candidates"][0]["lead"] == "l5"
+
+
+@pytest.mark.parametrize(
+    ("probability", "kept"), [(0.123456, 0.123), (0.99987654, 0.999877), (0.582, 0.582), (1 - 1e-12, 1 - 1e-12), (1, 1)]
+)
+def test_a_probability_is_kept_with_three_digits_of_what_is_missing_to_one(probability: float, kept: float) -> None:
+    assert rounded(probability) == pytest.approx(kept, abs=0, rel=1e-15)
+
+
+def test_a_probability_of_three_digits_is_shown_as_it_is() -> None:
+    assert [n for n in range(1, 1000) if rounded(n / 1000) != n / 1000] == []
+
+
 # ------------------------------------------------------------------------------------------------- leads
 
 
@@ -166,6 +326,32 @@ def test_an_ambiguous_lead_is_held_and_never_attached() -> None:
     assert lead_pairs(decide([replace(calls[0], session_id="k"), calls[1]], leads=[lead(3, 58, session_id="k")])) == {
         1: 3
     }
+
+
+def test_a_lead_with_a_stamp_a_session_or_a_number_is_taken_at_once() -> None:
+    call = conversation(1, session_id="k", number=A, saved=68.351452, lead_expected=True)
+    for tied in (lead(3, stamp=at(68.351452)), lead(3, session_id="k"), lead(3, 55, number=A)):
+        assert lead_pairs(decide([call], leads=[tied])) == {1: 3}
+
+
+def test_a_transcript_that_promises_no_lead_gets_one_only_by_a_mark() -> None:
+    call = conversation(1, session_id="k", saved=68.351452, lead_expected=False)
+    assert lead_pairs(decide([call], leads=[lead(3, 55)], now=WAIT_S)) == {}
+    assert lead_pairs(decide([call], leads=[lead(3, 55, session_id="k")])) == {1: 3}
+    assert lead_pairs(decide([call], leads=[lead(3, stamp=at(68.351452))])) == {1: 3}
+
+
+@pytest.mark.parametrize("taken", [55, None])
+def test_a_lead_of_another_transcripts_stamp_is_not_taken(taken: float | None) -> None:
+    """Not even where that transcript is not there (yet), and nothing else is near."""
+    call = conversation(1, saved=68.351452, lead_expected=True)
+    assert lead_pairs(decide([call], leads=[lead(3, taken, stamp=at(69.123456))], now=WAIT_S)) == {}
+
+
+def test_the_lead_waits_no_longer_than_the_recording_may() -> None:
+    told = Told.of(conversation(1, lead_expected=True, registered=7))
+    found = assign(Neighbourhood(standings={1: Standing(told)}), at(7), SETTINGS, EXPERIENCE)[1]
+    assert (found.lead.until, found.recording.until) == (at(7 + LEAD_WAIT_S), at(7 + WAIT_S))
 
 
 # ------------------------------------------------------------------------------------------------- properties

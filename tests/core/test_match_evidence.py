@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from handlers.match.evidence import Evidence, Experience, heard_fit, listened, weigh_lead, weigh_recording
+from handlers.match.evidence import (
+    OTHER_ID,
+    SAME_ID,
+    Evidence,
+    Experience,
+    Term,
+    heard_fit,
+    lead_log_odds,
+    listened,
+    weigh_lead,
+    weigh_recording,
+)
 from handlers.match.values import Group, Told
 from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource, Turn
 from tests.support.records import at, conversation, lead, recording
@@ -242,3 +253,168 @@ def test_terms_never_quote_a_number_or_an_id() -> None:
     told = str([term.out() for term in found.terms]) + str(found.reasons)
     assert A not in told
     assert "k77" not in told
+
+
+def field_sample() -> Conversation:
+    """The sample of the field: session id and save agree with the recording, ``start_time`` is hours off."""
+    return Conversation(
+        id=1,
+        name="transcript_session_2025-10-29T06-49-07.351452.json",
+        document={},
+        session_id="session_20251029_064824_2e0aa754",
+        start_at=datetime(2025, 10, 29, 12, 15, 30, 123000, UTC),
+        start_source=TimeSource.FIELD,
+        end_at=datetime(2025, 10, 29, 12, 16, 5, 456000, UTC),
+        end_source=TimeSource.FIELD,
+        session_at=datetime(2025, 10, 29, 6, 48, 24, tzinfo=UTC),
+        field_start_at=datetime(2025, 10, 29, 12, 15, 30, 123000, UTC),
+        field_end_at=datetime(2025, 10, 29, 12, 16, 5, 456000, UTC),
+        saved_at=datetime(2025, 10, 29, 6, 49, 7, 351452, UTC),
+        registered_at=at(0),
+    )
+
+
+def test_a_conversation_with_no_start_is_weighed_by_its_end() -> None:
+    found = weigh(recording(2, 0, 60), call=conversation(1, None, saved=66))
+    assert names(found) == {"end": "fits"}
+
+
+def test_the_offset_moves_the_recordings_clock() -> None:
+    heard, call = recording(2, -3602, 63), conversation(1)
+    assert not weigh(heard, call=call).possible
+    assert weigh(heard, call=call, offset_s=3600) == weigh(recording(2, -2, 63), call=call)
+
+
+def test_what_a_pair_would_teach_are_its_own_distances() -> None:
+    found = weigh(replace(recording(2, -2, 63), recorder="number-*"), call=conversation(1))
+    assert found.lesson is not None
+    assert found.lesson.recorder == "number-*"
+    assert (found.lesson.start_ms, found.lesson.end_ms, found.lesson.span_ms) == (-2000, 1000, 63_000)
+    assert (found.lesson.start_anchor, found.lesson.end_anchor) == ("field", "field")
+    assert (found.lesson.skew_ms, found.lesson.length_ms) == (None, None)
+
+
+FIELD_RECORDING = recording(2, datetime(2025, 10, 29, 6, 48, 22, tzinfo=UTC), 41.0)
+
+
+def test_a_transcript_that_contradicts_itself_is_weak_evidence_by_either_clock() -> None:
+    found = weigh(FIELD_RECORDING, call=field_sample())
+    assert names(found)["the transcript"] == "contradicts itself"
+    assert found.possible
+    assert found.lesson is None
+    clear = replace(
+        field_sample(),
+        start_at=field_sample().session_at,
+        start_source=TimeSource.SESSION,
+        field_start_at=None,
+        end_at=None,
+        end_source=None,
+    )
+    sure = weigh(FIELD_RECORDING, call=clear)
+    assert sure.log_share - found.log_share == pytest.approx(math.log(2))
+    by_its_fields = weigh(recording(2, datetime(2025, 10, 29, 12, 15, 28, tzinfo=UTC), 38.0), call=field_sample())
+    assert by_its_fields.possible
+
+
+def test_a_number_lends_weight_to_a_transcript_that_contradicts_itself() -> None:
+    without = weigh(FIELD_RECORDING, call=field_sample())
+    numbered = weigh(replace(FIELD_RECORDING, number=A), call=replace(field_sample(), number=A))
+    assert numbered.log_share > without.log_share + math.log(10)
+
+
+def test_an_id_under_a_clock_no_time_zone_explains_is_worth_no_more_than_good_times() -> None:
+    call = conversation(1, session_id="k")
+    within, beyond = (
+        weigh(recording(2, hours * 3600, 63, session_id="k"), call=call).log_share for hours in (25.9, 26.1)
+    )
+    assert within == pytest.approx(SAME_ID)
+    assert beyond == pytest.approx(SAME_ID + OTHER_ID / 1.5)
+    assert beyond < weigh(recording(3, -2, 63), call=call).log_share
+
+
+def test_an_id_of_a_recording_that_knows_no_time_still_ties() -> None:
+    found = weigh(recording(2, None, 60, session_id="k"), call=conversation(1, session_id="k"))
+    assert found.log_share == pytest.approx(SAME_ID)
+    assert not weigh(recording(2, None, 60), call=conversation(1)).possible
+
+
+def test_a_lead_of_another_number_or_session_or_of_no_time_is_never_taken() -> None:
+    call = conversation(1, session_id="session_1", number=A, lead_expected=True)
+    assert not weigh_the(lead(2, 55, number=B), call).possible
+    assert not weigh_the(lead(2, 55, session_id="session_2"), call).possible
+    assert not weigh_the(lead(2), call).possible
+    assert not weigh_the(lead(2, number=A), call).possible
+    assert weigh_the(lead(2, 55, session_id="crm 7"), call).possible
+
+
+def test_a_lead_is_taken_during_its_call_or_shortly_after() -> None:
+    call = conversation(1, 0, 600, lead_expected=True)
+    at_the_end, early, long_after = (weigh_the(lead(2, taken), call).log_share for taken in (593, 200, 750))
+    assert at_the_end > early > -math.inf
+    assert at_the_end > math.log(10)
+    assert long_after < 0
+    assert not weigh_the(lead(2, -20), call).possible
+
+
+def test_a_lead_with_the_whole_second_of_a_transcript_is_worth_a_coincidence() -> None:
+    call = conversation(1, saved=68, lead_expected=True)
+    shared = weigh_the(lead(2, 55, stamp=at(68)), call)
+    term = next(term for term in shared.terms if term.name == "stamp (whole second)")
+    assert 0 < term.log_weight < math.log(1e4)
+
+
+def test_what_a_transcript_says_of_a_lead_makes_it_likely_or_not() -> None:
+    odds = [
+        lead_log_odds(Told.of(conversation(1, lead_expected=said)), told_waits=False, lead_waits=False)
+        for said in (False, None, True)
+    ]
+    assert odds == sorted(odds)
+    assert odds[2] - odds[0] > math.log(1000)
+    waiting = lead_log_odds(Told.of(conversation(1, lead_expected=True)), told_waits=True, lead_waits=True)
+    assert waiting < odds[2]
+
+
+def test_terms_hold_distances_and_weights_and_never_a_number_an_id_or_a_name() -> None:
+    call = conversation(1, number=A, session_id="secret-session", saved=68.351452, lead_expected=True)
+    for number in (A, B):
+        heard = recording(2, -2, 63, number=number, session_id="secret-session", name="number-_15550100-1.ogg")
+        told = [
+            weigh(heard, call=call),
+            weigh_the(lead(3, 55, number=number, session_id="secret-session", stamp=at(68.351452)), call),
+        ]
+        for found in told:
+            text = str([term.out() for term in found.terms]) + str(found.reasons)
+            assert found.terms
+            assert not [word for word in ("555", "secret", "ogg", "351452") if word in text]
+
+
+def test_a_term_says_its_worth_as_a_power_of_ten_with_what_is_usual_beside_it() -> None:
+    term = Term("start", "fits", math.log(100), -2.0, -1.5, 1.25)
+    assert term.out() == {
+        "name": "start",
+        "says": "fits",
+        "weight": 2.0,
+        "seconds": -2.0,
+        "expected_s": -1.5,
+        "spread_s": 1.25,
+    }
+    assert str(term) == "start -2.0 s"
+    assert Term("number", "unequal", -math.inf).out() == {"name": "number", "says": "unequal", "weight": -99.0}
+
+
+def test_listening_keeps_to_the_clock_that_the_offset_names() -> None:
+    told = Told.of(spoken(conversation(1)))
+    plain = heard_fit(Group.of([heard_in(recording(2, -2, 64), SPEECH)]), told, Experience())
+    behind = Group.of([heard_in(recording(2, -3602, 64), SPEECH)])
+    assert heard_fit(behind, told, Experience(), offset_ms=3_600_000) == plain
+    assert plain is not None
+    assert plain.log_share > math.log(100)
+
+
+def test_lines_are_as_wrong_as_the_fields_beside_them_where_the_names_fit() -> None:
+    """Fields and lines hours off, session id and save right: the lines are moved along with the fields."""
+    call = spoken(conversation(1, 19_800, 60, session=0, saved=66))
+    own = turned(heard_in(recording(2, -2, 64), SPEECH), call)
+    assert names(own)["turns"] == "fits"
+    assert own.heard is not None
+    assert own.heard.log_share > math.log(100)
