@@ -337,7 +337,7 @@ def partner_name(ours: Hashable) -> str:
 def rounded(probability: float) -> float:
     """A probability as explanations keep it: six digits of what is missing to one, never rounded up to it."""
     if probability >= 0.5:
-        return 1 - float(f"{1 - probability:.3g}")
+        return round(1 - float(f"{1 - probability:.3g}"), 15)
     return float(f"{probability:.3g}")
 
 

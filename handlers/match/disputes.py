@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.match.assign import Board, recording_board, rounded
+from handlers.match.assign import NOBODY, Board, recording_board, rounded
 from handlers.match.evidence import Experience
 from handlers.match.ledger_source import surroundings
 
@@ -39,26 +39,26 @@ def disputes(
     found = surroundings(read, settings, experience, conversation=conversation, group=group, sent_too=True)
     numbers = sorted(found.recording_judged)
     board = recording_board(found.near, read.now, settings, experience, numbers)
-    claims = {key: number for number in numbers for key, p in (board.best(number),) if p >= settings.confidence}
-    told = []
+    told: dict[int, Dispute] = {}
     for number in numbers:
-        held = records.pairing(read, number)
-        if held is None or held.decided_by == "person" or not _sent(read, number, held.group):
+        better, p = board.best(number)
+        if better is None or p < settings.confidence:
             continue
-        key, p = board.best(number)
-        claimant = claims.get(held.group)
-        if key is not None and key != held.group and p >= settings.confidence:
-            told.append(_another_recording(board, number, held.group, key))
-        elif claimant is not None and claimant != number:
-            told.append(_another_call(board, number, held.group, claimant))
-    return told
+        held = records.pairing(read, number)
+        if held is not None and held.group != better and _sent(read, held):
+            told[number] = _another_recording(board, number, held.group, better)
+        owner = records.pairing_of_group(read, better)
+        if owner is not None and owner.conversation_id != number and _sent(read, owner):
+            told.setdefault(owner.conversation_id, _another_call(board, owner.conversation_id, better, number))
+    return [told[number] for number in sorted(told)]
 
 
-def _sent(read: Reader, number: int, group: str) -> bool:
-    call = records.call(read, number)
+def _sent(read: Reader, held: records.Pairing) -> bool:
+    """Whether the pair was made by evidence and sent."""
+    call = records.call(read, held.conversation_id)
     delivered = None if call is None else call.delivered
     sent = {entry["id"] for entry in (delivered or {}).get("recordings", ())}
-    return bool(sent & {recording.id for recording in records.recordings(read, group)})
+    return held.decided_by == "evidence" and bool(sent & set(records.recording_ids(read, held.group)))
 
 
 def _another_recording(board: Board[str], number: int, sent: str, better: str) -> Dispute:
@@ -84,6 +84,6 @@ def _side(board: Board[str], number: int, key: str) -> dict[str, Any]:
     terms = board.evidence(number, key).terms if board.knows(number, key) else ()
     return {
         "recording": key,
-        "probability": rounded(board.now[number].pairs.get(key, 0.0)),
+        "probability": rounded(board.now.get(number, NOBODY).pairs.get(key, 0.0)),
         "terms": [term.out() for term in terms],
     }

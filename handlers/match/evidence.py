@@ -33,8 +33,8 @@ OTHER_ID = math.log(1e-9)
 SAME_STAMP = math.log(1e7)
 """A stamp finer than a second, shared: two transcripts saved in one microsecond, at any rate of calls."""
 
-OTHER_STAMP = math.log(1e-2)
-"""A lead that carries a transcript's stamp belongs to that transcript, there or not."""
+OTHER_STAMP = math.log(1e-9)
+"""A lead that carries a transcript's stamp, finer than a second, belongs to that transcript, there or not."""
 
 OTHER_NUMBER = math.log(1e-4)
 REPEATS_S = 36_000.0
@@ -252,9 +252,9 @@ def _best_times(
     group: Group, told: Told, experience: Experience, rate: float, offset_ms: int
 ) -> tuple[tuple[Term, ...], float, Lesson | None]:
     """The terms of the reading that fits best, and the share of all readings, each as probable as the others."""
-    readings = [_times(group, reading, experience, rate, offset_ms) for reading in told.readings]
-    if not readings or group.start_ms is None:
+    if not told.readings or group.start_ms is None:
         return (), IMPOSSIBLE, None
+    readings = [_times(group, reading, experience, rate, offset_ms) for reading in told.readings]
     if len(readings) == 1:
         return readings[0]
     terms, best, _ = max(readings, key=lambda reading: reading[1])
@@ -427,7 +427,7 @@ def _lead_stamp(lead: Lead, told: Told, rate: float) -> list[Term]:
     if lead.stamp is None or told.saved_at is None:
         return []
     equal = _stamp((lead.stamp,), told.saved_at, rate)
-    return equal or [Term("stamp", "unequal", OTHER_STAMP)]
+    return equal or ([Term("stamp", "unequal", OTHER_STAMP)] if lead.stamp.microsecond else [])
 
 
 def _taken(taken_ms: int | None, told: Told, rate: float) -> tuple[Sequence[Term], float]:

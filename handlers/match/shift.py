@@ -82,15 +82,19 @@ def constant_shift(recordings: Sequence[Stretch], conversations: Sequence[Stretc
 def held_for_shift(changes: Changes, decision: RecordingDecision, settings: MatchSettings) -> RecordingDecision:
     """The decision as it stands, or held where its recording is likely there under a wrong time."""
     read = changes.read
-    if decision.state in ("matched", "waiting") or read.now < decision.until:
-        return decision
     known = records.shift_suspected(read)
+    if decision.state == "waiting" or (decision.state == "matched" and known is None):
+        return decision
+    if decision.state != "matched" and read.now < decision.until:
+        return decision
     offset_ms = round(settings.offset.total_seconds() * 1000)
     recordings, conversations = records.unpartnered(read, LOOKED_AT, read.now - settings.wait)
     found = constant_shift([(start + offset_ms, length) for start, length in recordings], conversations)
     if found is None:
         if known is not None:
             changes.judged.append(ShiftCleared())
+        return decision
+    if decision.state == "matched":
         return decision
     if known is None or abs(known.shift_ms - found.shift_ms) > AGREE_MS:
         changes.judged.append(ShiftSuspected(found.shift_ms, found.calls))
