@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
@@ -376,6 +377,20 @@ class Finding:
 class Desk(Protocol):
     """What a room's command-line verbs may use."""
 
+    @property
+    def clock(self) -> Clock:
+        """What time it is."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """The whole configuration, each section under its name; raises ConfigInvalid."""
+        ...
+
+    def path(self, given: str) -> Path:
+        """A path of the configuration, absolute."""
+        ...
+
     def read(self) -> AbstractContextManager[Reader]:
         """A view of the ledger, beside a running daemon or without one."""
         ...
@@ -387,6 +402,18 @@ class Desk(Protocol):
     def show(self, value: Json, text: str) -> None:
         """Print ``value`` where ``--json`` was given, else ``text``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A job to add by the clock. ``cron`` has the five fields of crontab(5), read in ``timezone``.
+
+    A run missed while the machine slept or the daemon was down is made up for once.
+    """
+
+    cron: str
+    timezone: str
+    job: JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,8 +448,10 @@ class Room:
     """What it knows of a call or path named by a person; None where it knows nothing."""
     failures: Callable[[Reader], Sequence[Fields]] | None = None
     """What waits for a person beyond parked jobs: each with ``subject``, ``reason`` and ``fix``."""
-    checks: tuple[Callable[[], Sequence[Finding]], ...] = ()
-    """Its lines of ``callspool doctor``."""
+    checks: tuple[Callable[[Reader | None], Sequence[Finding]], ...] = ()
+    """Its lines of ``callspool doctor``; the view is None where there is no ledger yet."""
+    schedules: tuple[Scheduled, ...] = ()
+    """What it does by the clock."""
     verbs: Callable[[Desk], Mapping[str, typer.Typer]] | None = None
     """Its groups of verbs on the command line."""
     first_start: Callable[[Reader], Acted] | None = None

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Finding, Inlet
-from daemon.errors import ConfigInvalid, LedgerMissing
+from daemon.errors import ConfigInvalid, LedgerMissing, OperatorError
 from daemon.filesystem import filesystem_of
 from daemon.ledger.ledger import copy_age
 from daemon.ledger.lock import holder
@@ -43,10 +44,20 @@ def examine(desk: CommandDesk) -> list[Finding]:
             findings += _folder(inlet)
     findings += _ledger(desk)
     findings += _state_folder(desk)
-    for room in house.rooms:
-        for check in room.checks:
-            findings += check()
+    findings += _rooms(desk)
     return findings
+
+
+def _rooms(desk: CommandDesk) -> Iterator[Finding]:
+    """What the rooms say, beside a ledger or without one."""
+    with ExitStack() as stack:
+        try:
+            read = stack.enter_context(desk.read())
+        except OperatorError:  # missing or damaged, as its own line says
+            read = None
+        for room in desk.house.rooms:
+            for check in room.checks:
+                yield from check(read)
 
 
 def _folder(inlet: Inlet) -> Iterator[Finding]:

@@ -76,7 +76,7 @@ def explain(read: Reader, subject: str) -> Fields | None:
     }
 
 
-def check(settings: CrmSettings, client: CrmClient) -> Sequence[Finding]:
+def check(settings: CrmSettings, client: CrmClient, _read: Reader | None) -> Sequence[Finding]:
     """Reach both addresses as deliveries do (same TLS, same token), without creating anything."""
     if not is_configured(settings):
         fix = "set crm.upload_url and crm.call_data_url (CRM_UPLOAD_URL, CRM_CALL_DATA_URL)"

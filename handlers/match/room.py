@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon.contract import Desk, Lane, Room, Subject
+from daemon.contract import Desk, Finding, Lane, Reader, Room, Subject
 from handlers import records
 from handlers.match.acts import acts
 from handlers.match.changes import MATCH
 from handlers.match.handler import MatchHandler
+from handlers.match.shift import fix, said
 from handlers.match.story import explain, failures
 from handlers.settings import MatchSettings
 
@@ -29,8 +30,19 @@ def room(settings: MatchSettings) -> Room:
         status=records.match_counts,
         explain=partial(explain, settings=settings),
         failures=partial(failures, settings=settings),
+        checks=(clocks,),
         verbs=_verbs,
     )
+
+
+def clocks(read: Reader | None) -> Sequence[Finding]:
+    """Whether recordings and conversations lie a constant distance apart, as a wrong clock or time zone makes them."""
+    if read is None:
+        return ()
+    found = records.shift_suspected(read)
+    if found is None:
+        return (Finding("producers' clocks", "ok", "no constant distance between recordings and conversations"),)
+    return (Finding("producers' clocks", "warn", said(found.shift_ms, found.calls), fix(found.shift_ms)),)
 
 
 def _verbs(desk: Desk) -> Mapping[str, typer.Typer]:
