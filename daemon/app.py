@@ -317,7 +317,8 @@ class Daemon:
     def _schedule(self) -> None:
         from daemon.run.schedule import Schedule
 
-        schedule = Schedule(self.ledger.daily_copy, self._clock, on_event=self._on_event)
+        scheduled = [one for room in self._house.rooms for one in room.schedules]
+        schedule = Schedule(self.ledger, scheduled, self._clock, on_event=self._on_event)
         schedule.start()
         self._closers.append(schedule.close)
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from daemon.ledger.connection import (
 from daemon.ledger.files import LedgerFiles
 from daemon.ledger.lock import LedgerLock
 from daemon.ledger.migrate import apply, migrations_of, pending
-from daemon.ledger.reading import Readers, View
+from daemon.ledger.reading import Readers, View, moment
 from daemon.ledger.writer import RETRY_S, Writer, WriteTx, micros
 
 T = TypeVar("T")
@@ -184,6 +184,30 @@ class Ledger:
                 jobs.add_job(tx, spec, self.lanes)
 
         self.write("jobs.added", run)
+
+    def last_run(self, job: JobSpec) -> datetime:
+        """When this job was last added by the clock; now, and kept, where it never was."""
+        key = f"scheduled_us {job.kind} {job.key}"
+        with self.view() as view:
+            rows = view.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        if rows:
+            return moment(int(rows[0]["value"]))
+
+        def run(tx: WriteTx) -> datetime:
+            tx.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, str(tx.now_us)))
+            return tx.now
+
+        return self.write("schedule.begun", run)
+
+    def run_scheduled(self, job: JobSpec) -> None:
+        """Add a job that the clock asks for, and remember when, in one commit."""
+
+        def run(tx: WriteTx) -> None:
+            jobs.add_job(tx, job, self.lanes)
+            key = f"scheduled_us {job.kind} {job.key}"
+            tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(tx.now_us)))
+
+        self.write("schedule.run", run)
 
     def daily_copy(self) -> Path | None:
         """Today's copy, unless it is there already; older ones are pruned."""

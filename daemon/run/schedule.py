@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
-from daemon.contract import Clock, Event
+from daemon.contract import Clock, Event, JobSpec, Scheduled
 
 FIRST_COPY = timedelta(seconds=20)
 """After the start, so that a restart loop does not copy the ledger again and again while it has work to do."""
 
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""By their numbers in crontab(5), where both 0 and 7 are Sunday; APScheduler counts from Monday."""
+
+
+class Memory(Protocol):
+    """What the ledger does and remembers for the schedule."""
+
+    def daily_copy(self) -> object:
+        """Make today's copy unless it is there already."""
+        ...
+
+    def last_run(self, job: JobSpec) -> datetime:
+        """When this job was last added by the clock; now, and kept, where it never was."""
+        ...
+
+    def run_scheduled(self, job: JobSpec) -> None:
+        """Add the job and remember when, in one commit."""
+        ...
+
 
 class Schedule:
-    """The daily copy of the ledger. ``copy`` makes today's copy unless it is there already, and may raise."""
+    """The daily copy of the ledger, and the rooms' jobs that come by the clock."""
 
-    def __init__(self, copy: Callable[[], object], clock: Clock, *, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, memory: Memory, scheduled: Sequence[Scheduled], clock: Clock, *, on_event: Callable[[Event], None]
+    ) -> None:
         from apscheduler.schedulers.background import BackgroundScheduler
 
-        self._copy = copy
+        self._memory = memory
         self._on_event = on_event
         self._scheduler: Any = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         # A copy missed while the machine slept is made when it wakes; the hour is when few call.
         self._scheduler.add_job(self._copy_once, "cron", hour=3, minute=17, misfire_grace_time=None)
         self._scheduler.add_job(self._copy_once, "date", run_date=clock.now() + FIRST_COPY, misfire_grace_time=None)
+        for one in scheduled:
+            self._add(one, clock.now())
 
     def start(self) -> None:
         """Begin."""
@@ -33,12 +57,41 @@ class Schedule:
         """Let no more runs begin, and wait for one under way."""
         self._scheduler.shutdown(wait=True)
 
+    def _add(self, scheduled: Scheduled, now: datetime) -> None:
+        trigger = cron(scheduled.cron, scheduled.timezone)
+        args = [scheduled.job]
+        if missed(trigger, self._memory.last_run(scheduled.job), now):
+            self._scheduler.add_job(
+                self._memory.run_scheduled, "date", run_date=now, args=args, misfire_grace_time=None
+            )
+        self._scheduler.add_job(self._memory.run_scheduled, trigger, args=args, misfire_grace_time=None)
+
     def _copy_once(self) -> None:
         try:
-            self._copy()
+            self._memory.daily_copy()
         except Exception as error:  # noqa: BLE001 - a copy that failed is told, and tried again tomorrow
             fields = {
                 "reason": f"{type(error).__name__}: no copy of the ledger was made",
                 "fix": "callspool ledger backup",
             }
             self._on_event(Event("ledger.uncopied", fields, "error"))
+
+
+def cron(given: str, timezone: str) -> Any:
+    """The trigger of five fields as crontab(5) means them; ``timezone`` may be ``host``. Raises ValueError."""
+    from apscheduler.triggers.cron import CronTrigger
+
+    fields = given.split()
+    if len(fields) != 5:
+        raise ValueError("five fields: minute, hour, day of the month, month, day of the week")
+    days = re.sub(
+        r"(\d)-(\d)", lambda span: ",".join(map(str, range(int(span[1]), int(span[2]) + 1))), fields[4].lower()
+    )
+    names = re.sub(r"(?<![\d/])[0-7](?!\d)", lambda day: _WEEKDAYS[int(day[0])], days)
+    return CronTrigger.from_crontab(" ".join([*fields[:4], names]), None if timezone == "host" else timezone)
+
+
+def missed(trigger: Any, last: datetime, now: datetime) -> bool:
+    """Whether a run was due after the last one and before now."""
+    due = trigger.get_next_fire_time(None, last + timedelta(seconds=1))
+    return due is not None and due <= now
