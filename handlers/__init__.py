@@ -58,8 +58,11 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     )
 
 
-def verbs(desk: Desk) -> dict[str, typer.Typer]:
-    """The rooms' own groups on the command line; needs no configuration."""
+def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
+    """The rooms' verbs, each group under its name; under None those that stand beside the machine's own.
+
+    Needs no configuration.
+    """
     from handlers.match.verbs import verbs as match
 
-    return {"match": match(desk)}
+    return (("match", match(desk)),)

@@ -17,7 +17,7 @@ from daemon.contract import Fields, Json, Reader
 from daemon.errors import BadRequest
 
 if TYPE_CHECKING:
-    from daemon.app import House
+    from daemon.app import Config, House
     from daemon.ledger.ledger import StatePaths
 
 
@@ -43,6 +43,15 @@ class CommandDesk:
         for warning in house.loaded.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         return house
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration; raises ConfigInvalid."""
+        return self.house.config
+
+    def path(self, given: str) -> Path:
+        """A path of the configuration, absolute."""
+        return self.house.path(given)
 
     @property
     def paths(self) -> StatePaths:

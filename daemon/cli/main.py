@@ -75,10 +75,10 @@ def build(desk: CommandDesk) -> typer.Typer:
 
 
 def _add_rooms(app: typer.Typer, desk: CommandDesk) -> None:
-    """The rooms' own groups of verbs. They need no configuration to be named, only to be run."""
+    """The rooms' own verbs. They need no configuration to be named, only to be run."""
     import handlers
 
-    for name, group in handlers.verbs(desk).items():
+    for name, group in handlers.verbs(desk):
         app.add_typer(group, name=name)
 
 

@@ -864,6 +864,11 @@ class BookDesk:
         self._lane = lane
         self.value: Any = None
         self.text = ""
+        self.clock = lane.clock
+        self.config: Any = None
+
+    def path(self, given: str) -> Path:
+        return Path(given)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
