@@ -24,11 +24,13 @@ from daemon import trace
 from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
 from daemon.errors import BadRequest, CallspoolError, LedgerDamaged, OperatorError, UnknownSubject
+from daemon.health import Health
 from daemon.ledger import hold, jobs
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run import once
 from daemon.run.once import Outcome
+from daemon.vitals import Vitals
 from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from daemon.watch.options import WatchOptions
     from daemon.watch.watch import Watch
 
-STOP_GRACE_S = 20.0
-"""How long a stop waits for what is under way; systemd's own patience is longer."""
+STOP_GRACE_S = 18.0
+"""How long a stop waits for what is under way, so that the whole of it stays below the 20 s that are promised."""
+
+ONLY_BY_RESTART = frozenset({"state.dir", "http.listen", "http.token_file", "log.format"})
+"""Settings that stay as they were when the configuration is read anew."""
 
 SOURCES = ("handlers.migrations",)
 """Packages whose migrations follow the machine's."""
@@ -73,6 +78,11 @@ class House:
         """Read the configuration; raises ConfigInvalid."""
         loaded = load(Config, file=file, environ=environ, cwd=cwd, flags=flags, old_names=OLD_NAMES)
         return cls(loaded, environ, clock)
+
+    def in_place_of(self, other: House) -> House:
+        """This house over the other's ledger, which stays open: state folder and reading connections are its own."""
+        self.__dict__.update(paths=other.paths, readers=other.readers)
+        return self
 
     @property
     def config(self) -> Config:
@@ -222,10 +232,12 @@ class Daemon:
         self.stopping = threading.Event()
         self._fatal: CallspoolError | None = None
         self.ledger = house.open_ledger(on_event)
-        self._started_us: int = 0
         self.watch: Watch | None = None
         self.runner: Runner | None = None
-        self._closers: list[Callable[[], object]] = [self.ledger.close]
+        self._vitals = Vitals(self.ledger, house.clock)
+        self._closers: list[Callable[[float], object]] = [lambda _grace_s: self.ledger.close()]
+        self._workers: list[Callable[[float], object]] = []
+        self._changing = threading.Lock()
 
     @property
     def host_id(self) -> str:
@@ -234,21 +246,18 @@ class Daemon:
 
     def start(self) -> None:
         """Start everything, in order. In hold mode only the door for commands opens."""
-        from daemon.run.control import ControlServer
+        with self._changing:
+            self._start()
 
-        ledger, house = self.ledger, self._house
-        ledger.recover()
-        if ledger.is_new:
-            self._first_start()
-        control = ControlServer(house.paths.control, self._act)
-        self._closers.append(control.close)
-        self._closers.extend(room.close for room in house.rooms)
-        reason = ledger.hold
-        if reason is None:
-            self._work()
-        else:
-            self._on_event(Event("daemon.held", {"reason": reason, "fix": hold.FIX}, "error"))
-        self._on_event(Event("daemon.started", {"pid": os.getpid()}))
+    @property
+    def log_level(self) -> str:
+        """The level of the configuration it works by."""
+        return self._house.config.log.level
+
+    @property
+    def failed(self) -> bool:
+        """True once it cannot go on."""
+        return self._fatal is not None
 
     def wait(self) -> None:
         """Block until told to stop. Raises what made it impossible to go on."""
@@ -257,11 +266,36 @@ class Daemon:
             raise self._fatal
 
     def stop(self) -> None:
-        """Stop in the reverse order; what is under way gets STOP_GRACE_S."""
+        """Stop in the reverse order; all of it together gets STOP_GRACE_S, what is not done then is given up."""
         self.stopping.set()
-        for close in reversed(self._closers):
-            close()
+        deadline_s = self._clock.monotonic() + STOP_GRACE_S
+        with self._changing:
+            self._rest(deadline_s)
+            _close(self._closers, deadline_s, self._clock)
         self._on_event(Event("daemon.stopped", {}))
+
+    def health(self) -> Health:
+        """How the daemon is, from end to end: for the supervisor and for ``/readyz``."""
+        return self._vitals.health(self.watch, self.runner)
+
+    def reload(self, renewed: Callable[[], House]) -> Sequence[str]:
+        """Work by a new configuration from here on; what is under way gets STOP_GRACE_S to end by the old one.
+
+        Returns the changed settings that only a restart brings. Raises ConfigInvalid, and then nothing has changed.
+        """
+        with self._changing:
+            house = renewed().in_place_of(self._house)
+            house.rooms  # noqa: B018 - builds them, secrets read: what cannot be is refused before anything stops
+            changed = house.loaded.differs_from(self._house.loaded)
+            late = tuple(key for key in changed if key in ONLY_BY_RESTART)
+            working = self.runner is not None
+            if not self.stopping.is_set():
+                self._rest(self._clock.monotonic() + STOP_GRACE_S)
+                self._house = house
+                if working:
+                    self._work()
+                self._on_event(Event("config.reloaded", {"changed": list(changed), "needs_restart": list(late)}))
+            return late
 
     def once(
         self, *, since: datetime | str | None, until: datetime | None, paths: Sequence[str], patience_s: float
@@ -286,21 +320,43 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------------------
 
+    def _start(self) -> None:
+        from daemon.run.control import ControlServer
+
+        ledger, house = self.ledger, self._house
+        ledger.recover()
+        if ledger.is_new:
+            self._first_start()
+        control = ControlServer(house.paths.control, self._act)
+        self._closers.append(lambda _grace_s: control.close())
+        reason = ledger.hold
+        if reason is None:
+            self._work()
+        else:
+            self._on_event(Event("daemon.held", {"reason": reason, "fix": hold.FIX}, "error"))
+        self._on_event(Event("daemon.started", {"pid": os.getpid()}))
+
     def _first_start(self) -> None:
         """What lies there from before us: each room says what it makes of it, before anything is watched."""
         with self.ledger.view() as view:
             acted = [room.first_start(view) for room in self._house.rooms if room.first_start is not None]
         self.ledger.begin(acted)
 
+    def _rest(self, deadline_s: float) -> None:
+        """Stop all that works by the configuration; the ledger and the door for commands stay open."""
+        _close(self._workers, deadline_s, self._clock)
+        self.watch = self.runner = None
+
     def _work(self) -> None:
         from daemon.run.runner import Runner
         from daemon.watch.watch import Watch
 
         house = self._house
+        self._workers.extend(_whatever_the_time(room.close) for room in house.rooms)
         self.runner = Runner(self.ledger, house.rooms, self._clock, on_event=self._on_event, on_fatal=self._give_up)
         self.runner.start()
         runner = self.runner
-        self._closers.append(lambda: runner.stop(STOP_GRACE_S))
+        self._workers.append(runner.stop)
         inlets = [inlet for room in house.rooms for inlet in room.inlets]
         self.watch = Watch(
             inlets,
@@ -311,7 +367,7 @@ class Daemon:
         )
         self.watch.start()
         watch = self.watch
-        self._closers.append(lambda: watch.stop(STOP_GRACE_S))
+        self._workers.append(watch.stop)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -320,12 +376,14 @@ class Daemon:
         scheduled = [one for room in self._house.rooms for one in room.schedules]
         schedule = Schedule(self.ledger, scheduled, self._clock, on_event=self._on_event)
         schedule.start()
-        self._closers.append(schedule.close)
+        self._workers.append(_whatever_the_time(schedule.close))
 
     def _act(self, name: str, args: Mapping[str, Any], dry_run: bool) -> Json:
         answer = do(self.ledger, self._house.acts, name, args, dry_run=dry_run)
-        if name in ("ledger.adopt", "ledger.redeliver") and not dry_run and self.runner is None:
-            self._work()
+        if name in ("ledger.adopt", "ledger.redeliver") and not dry_run:
+            with self._changing:
+                if self.runner is None and not self.stopping.is_set():
+                    self._work()
         return answer
 
     def _give_up(self, error: Exception) -> None:
@@ -335,6 +393,16 @@ class Daemon:
             self._fatal = OperatorError(f"cannot go on: {type(error).__name__}", fix="see the log; callspool doctor")
         self.stopping.set()  # first: a log that fails too must not keep the process alive
         self._on_event(Event("daemon.failed", {"reason": str(self._fatal)}, "error"))
+
+
+def _whatever_the_time(close: Callable[[], object]) -> Callable[[float], object]:
+    return lambda _grace_s: close()
+
+
+def _close(closers: list[Callable[[float], object]], deadline_s: float, clock: Clock) -> None:
+    """Close in the reverse order, each with what is left of the time."""
+    while closers:
+        closers.pop()(max(0.0, deadline_s - clock.monotonic()))
 
 
 def watch_options(config: Config, *, hints: bool) -> WatchOptions:

@@ -58,6 +58,11 @@ class Loaded(Generic[C]):
         """Where the value of a dotted key came from."""
         return self.sources.get(key, DEFAULT)
 
+    def differs_from(self, other: Loaded[C]) -> tuple[str, ...]:
+        """The dotted keys whose values are not the same."""
+        keys = [key for key, _info in leaves(type(self.config))]
+        return tuple(key for key in keys if value_at(self.config, key) != value_at(other.config, key))
+
     def path(self, given: str | Path) -> Path:
         """A path of the configuration, absolute; ``~`` is the home folder."""
         return self.base / os.path.expanduser(given)

@@ -49,6 +49,8 @@ FIELDS: Mapping[str, str] = {
     "suppressed": "lines of the same event and reason left out since the last one",
     "lost": "lines that could not be written since the last one",
     "library": "the library that said it",
+    "changed": "settings whose values are new",
+    "needs_restart": "settings that only a restart brings",
     "trace": "where a defect came about: files, lines and functions",
 }
 """Every field of the log, and what it means. Rooms may add fields of their own; those are documented in the README."""
@@ -59,6 +61,8 @@ EVENTS: dict[str, str] = {
     "daemon.held": "nothing is sent until a person decides",
     "daemon.stopped": "the process ended its work in order",
     "daemon.failed": "the process cannot go on",
+    "config.reloaded": "the configuration was read anew and is worked by",
+    "config.refused": "a new configuration is invalid; the old one stays",
     "clock.jumped": "the wall clock was moved",
     "ledger.held": "the ledger is in hold mode",
     "ledger.adopted": "hold mode ended: all that lies there counts as delivered",
@@ -224,6 +228,12 @@ def configure(level: str, format: str, *, host_id: str, run_id: str, stream: Tex
 def set_host(host_id: str) -> None:
     """The ledger's own name, once the ledger is open."""
     _log.always = {**_log.always, "host_id": host_id}
+
+
+def set_level(level: str) -> None:
+    """From here on, lines of this level and above."""
+    with _log.lock:
+        _log.level = _LEVELS[level]
 
 
 def emit(event: Event) -> None:

@@ -29,6 +29,10 @@ class CommandDesk:
     config_file: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def renewed(self) -> CommandDesk:
+        """The same command's desk with nothing read yet."""
+        return CommandDesk(self.as_json, self.config_file, self.settings)
+
     @cached_property
     def clock(self) -> SystemClock:
         """The system's clock."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
-from daemon.contract import Json
-from daemon.errors import BadRequest
+from daemon.contract import Event, Json
+from daemon.errors import BadRequest, OperatorError
 from daemon.run.once import INTERRUPTED
 from daemon.watch.names import Names
 
+if TYPE_CHECKING:
+    from daemon.app import Daemon
+
 SHOWN = 100
 """Files that a dry run names for a person; --json names them all."""
+
+LEAVE_S = 19.5
+"""Seconds from the first SIGTERM after which the process is gone, whatever hangs."""
 
 DRAIN_PATIENCE_S = 3600.0
 """How long ``once`` waits for files to settle; the windows are far shorter, only a stuck disk takes this long."""
@@ -72,17 +80,57 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
 
 def _run(desk: CommandDesk, *, hints: bool) -> int:
     from daemon.app import Daemon
+    from daemon.notify import Pulse
 
     emit = _start_log(desk)
     daemon = Daemon(desk.house, hints=hints, on_event=emit)
     _log_as(daemon)
     received = _on_signals(daemon.stopping)
+    _leave_in_time(daemon, received)
+    pulse = Pulse(os.environ, daemon.health)
     try:
+        _on_hangup(desk, daemon)
         daemon.start()
+        pulse.start()
         daemon.wait()
     finally:
+        pulse.stop()
         daemon.stop()
     return INTERRUPTED if signal.SIGINT in received else 0
+
+
+def _leave_in_time(daemon: Daemon, received: list[int]) -> None:
+    """A stop that hangs (a dead network disk) ends LEAVE_S after it was asked for: what is under way is found again
+    by the next start, as after a crash."""
+
+    def watch() -> None:
+        daemon.stopping.wait()
+        time.sleep(LEAVE_S)
+        os._exit(INTERRUPTED if signal.SIGINT in received else 1 if daemon.failed else 0)
+
+    threading.Thread(target=watch, name="leave", daemon=True).start()
+
+
+def _on_hangup(desk: CommandDesk, daemon: Daemon) -> None:
+    """SIGHUP reads the configuration anew; one that is invalid is refused with an event, and the old one kept."""
+    from daemon import log
+    from daemon.notify import notify, reloading
+
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while True:
+            asked.get()
+            reloading(os.environ)
+            try:
+                daemon.reload(lambda: desk.renewed().house)
+                log.set_level(daemon.log_level)
+            except OperatorError as error:
+                log.emit(Event("config.refused", {"reason": str(error), "fix": error.fix}, "error"))
+            notify(os.environ, "READY=1", f"STATUS={daemon.health().line()}")
+
+    threading.Thread(target=work, name="reload", daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: asked.put(None))
 
 
 def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_run: bool) -> int:
@@ -191,6 +239,7 @@ def _on_signals(stopping: threading.Event) -> list[int]:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes before all is up has nothing to read anew
     return received
 
 

@@ -67,7 +67,7 @@ class Runner:
         self._stopping = threading.Event()
         self._failed = False
         self._abandoned = False
-        self._lanes = {lane.name: _LaneState(lane) for room in rooms for lane in room.lanes}
+        self._lanes = {lane.name: _LaneState(lane, clock.monotonic()) for room in rooms for lane in room.lanes}
         self._threads: list[threading.Thread] = []
         self._delivery = Delivery(
             ledger,
@@ -81,8 +81,6 @@ class Runner:
         )
         self._read_clock = Reading.of(clock)
         self._reading = threading.Lock()
-        self.ticked_at = clock.monotonic()
-        """When a worker last found out whether there is work: for health."""
 
     def start(self) -> None:
         """Start every lane's workers."""
@@ -118,6 +116,10 @@ class Runner:
                 with state.changed:
                     state.news += 1
                     state.changed.notify_all()
+
+    def moved_at(self) -> dict[str, float]:
+        """Of each lane, when a worker last took a job, ended one or found that there was none: monotonic seconds."""
+        return {name: state.moved_at for name, state in self._lanes.items()}
 
     def idle(self) -> bool:
         """True when no job is ready or running, in any lane."""
@@ -169,7 +171,7 @@ class Runner:
         claimed = self._next(state)
         if claimed is not None:
             self._run(claimed)
-            self.ticked_at = self._clock.monotonic()
+            state.moved_at = self._clock.monotonic()
 
     def _next(self, state: _LaneState) -> Claimed | None:
         """The next job of the lane; sleeps until there may be one. None when there was none after all."""
@@ -188,7 +190,7 @@ class Runner:
         """Claim for every idle worker at once: they share the commit, and no claimed job waits for a busy one."""
         news, turn, idle = state.news, state.turn, state.idle
         found = self._ledger.write("job.claimed", lambda tx: jobs.claim(tx, state.lane.name, idle, turn))
-        self.ticked_at = self._clock.monotonic()
+        state.moved_at = self._clock.monotonic()
         state.turn += len(found)
         state.claimed.extend(found)
         if state.claimed:
@@ -220,7 +222,7 @@ class Runner:
     def _work_inline(self, state: _LaneState) -> None:
         news = state.news
         decided = self._ledger.write("job.decided", lambda tx: self._decide_batch(tx, state.lane))
-        self.ticked_at = self._clock.monotonic()
+        state.moved_at = self._clock.monotonic()
         if not decided:
             self._nap(state, news)
 
@@ -306,8 +308,9 @@ class Runner:
 class _LaneState:
     """What a lane's workers share."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, now_s: float) -> None:
         self.lane = lane
+        self.moved_at = now_s
         self.claiming = threading.Lock()
         self.changed = threading.Condition()
         self.claimed: deque[Claimed] = deque()
