@@ -48,9 +48,18 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
         return 0
 
     @app.command("doctor")
-    def doctor() -> int:
+    def doctor(
+        within: Annotated[
+            bool, typer.Option("--in-service", help="Look from inside the installed service: its user, its sandbox.")
+        ] = False,
+        name: Annotated[str, typer.Option("--name", help="Which instance's service.")] = "",
+    ) -> int:
         """Look at folders, watch limits, ledger, destinations and clock, and say what to do."""
+        from daemon.cli import service
         from daemon.cli.doctor import examine
+
+        if within:
+            return service.in_service(desk, name, service.scope_of(None), service.manager_of(""))
 
         findings = examine(desk)
         desk.show([_finding(f) for f in findings], doctor_text(findings))

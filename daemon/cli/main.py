@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from daemon.cli import config, demo, ledger, look, work
+from daemon.cli import config, demo, ledger, look, service, work
 from daemon.cli.desk import CommandDesk
 from daemon.errors import BadRequest, OperatorError
 
@@ -70,6 +70,7 @@ def build(desk: CommandDesk) -> typer.Typer:
     look.add(app, desk)
     app.add_typer(config.verbs(lambda: desk.house.loaded, desk.show), name="config")
     app.add_typer(ledger.verbs(desk), name="ledger")
+    app.add_typer(service.verbs(desk), name="service")
     _add_rooms(app, desk)
     return app
 

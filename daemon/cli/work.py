@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -19,7 +20,9 @@ from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Event, Json
 from daemon.errors import BadRequest, OperatorError
+from daemon.logfile import RotatingFile
 from daemon.run.once import INTERRUPTED
+from daemon.service import UNMENDABLE
 from daemon.watch.names import Names
 
 if TYPE_CHECKING:
@@ -43,9 +46,17 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
         no_watch: Annotated[
             bool, typer.Option("--no-watch", help="Do without file events; scans find everything.")
         ] = False,
+        launchd: Annotated[bool, typer.Option("--launchd", help="End with 0 where a restart mends nothing.")] = False,
+        log_file: Annotated[Path | None, typer.Option("--log-file", help="Log there, and rotate it.")] = None,
     ) -> int:
         """Work until told to stop: what the service runs."""
-        return _run(desk, hints=not no_watch)
+        try:
+            return _run(desk, hints=not no_watch, stream=_log_stream(log_file))
+        except OperatorError as error:
+            if not launchd or error.exit_code not in UNMENDABLE:
+                raise
+            print(f"callspool: {error}\n  -> {error.fix}", file=sys.stderr)
+            return 0
 
     @app.command("once")
     def once(
@@ -78,11 +89,15 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
         return 0
 
 
-def _run(desk: CommandDesk, *, hints: bool) -> int:
+def _log_stream(log_file: Path | None) -> TextIO:
+    return sys.stdout if log_file is None else cast("TextIO", RotatingFile(log_file))
+
+
+def _run(desk: CommandDesk, *, hints: bool, stream: TextIO) -> int:
     from daemon.app import Daemon
     from daemon.notify import Pulse
 
-    emit = _start_log(desk)
+    emit = _start_log(desk, stream)
     daemon = Daemon(desk.house, hints=hints, on_event=emit)
     _log_as(daemon)
     received = _on_signals(daemon.stopping)
@@ -142,7 +157,7 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
         text = "\n".join([*found[:SHOWN], f"{len(found)} file(s) that were left alone would be taken"])
         desk.show({"count": len(found), "files": list(found)}, text)
         return 0
-    daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk))
+    daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk, sys.stdout))
     _log_as(daemon)
     _on_signals(daemon.stopping)
     try:
@@ -210,14 +225,14 @@ def _taken_already(desk: CommandDesk) -> set[bytes]:
         return {os.path.join(row["root"], row["folder"], row["name"]) for row in rows}
 
 
-def _start_log(desk: CommandDesk) -> Callable[[Any], None]:
+def _start_log(desk: CommandDesk, stream: TextIO) -> Callable[[Any], None]:
     from daemon import log
     from daemon.app import prepare_process
 
     run_id = prepare_process(os.environ)
     settings = desk.house.config.log
     log_format = "json" if desk.as_json else settings.format
-    log.configure(settings.level, log_format, host_id="", run_id=run_id, stream=sys.stdout, clock=desk.clock)
+    log.configure(settings.level, log_format, host_id="", run_id=run_id, stream=stream, clock=desk.clock)
     return log.emit
 
 

@@ -69,7 +69,7 @@ def test_an_invalid_configuration_is_refused_with_an_event_and_the_old_one_kept(
         configure(site, crm={"batsh": 4})
         daemon.signal(signal.SIGHUP)
         told = daemon.wait_for("config.refused")
-        assert "did you mean batch?" in told["reason"]
+        assert "did you mean crm.batch?" in told["reason"]
         assert told["fix"]
         FieldCall().drop(site)
         delivered(daemon, site)
