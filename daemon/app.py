@@ -23,7 +23,7 @@ import handlers
 from daemon import trace
 from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
-from daemon.errors import BadRequest, CallspoolError, LedgerDamaged, OperatorError, UnknownSubject
+from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.health import Health
 from daemon.ledger import hold, jobs
 from daemon.ledger.ledger import Ledger, StatePaths
@@ -117,8 +117,16 @@ class House:
             match=config.match,
             crm=config.crm,
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
+            secret=self._secret,
         )
         return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock))
+
+    def _secret(self, key: str) -> str | None:
+        """A secret as it is now; None also where its file cannot be used: what was refused stays refused then."""
+        try:
+            return read_secret(self.loaded, key, self.environ)
+        except ConfigInvalid:
+            return None
 
     @property
     def lanes(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ Rooms are imported when they are built, so that a verb that needs none of them a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Settings:
     match: MatchSettings
     crm: CrmSettings
     crm_token: str | None
+    secret: Callable[[str], str | None]
+    """Reads the secret of a ``*_file`` setting anew; None where it is not there or may not be used now."""
 
 
 def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
@@ -54,7 +57,14 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             prober=Prober(),
         ),
         match(settings.match),
-        crm(settings.crm, settings.markers, settings.crm_token, machine, conversations=settings.conversations_name),
+        crm(
+            settings.crm,
+            settings.markers,
+            settings.crm_token,
+            machine,
+            conversations=settings.conversations_name,
+            renewed=lambda: settings.secret("crm.token_file"),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,6 +29,8 @@ _IDLE_S = 4.0
 """Seconds an unused connection is kept: shorter than the 5 s after which common servers (Node, uvicorn) hang up, so
 that a request is not sent into a connection that is about to be closed."""
 
+_REFUSED = (401, 403)
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,7 +38,8 @@ class CrmClient:
     """Sends requests; safe to use from many threads. The connections are opened when first needed.
 
     ``token`` goes to the origins of the URLs ``for_token`` and nowhere else, and over plain http only on this machine
-    or where the operator said ``allow_plaintext``.
+    or where the operator said ``allow_plaintext``. ``renewed`` reads it anew: asked once after each 401 or 403, and
+    where it says something else, the request is sent once more.
     """
 
     def __init__(
@@ -48,12 +51,13 @@ class CrmClient:
         for_token: tuple[str, ...],
         allow_plaintext: bool,
         clock: Clock,
+        renewed: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._timeout_s = timeout.total_seconds()
         self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout_s)
         self._connections = connections
         self._headers = {"User-Agent": "callspool", "Accept": "application/json", "Accept-Encoding": "identity"}
-        self._bearing = self._headers | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._renewed = renewed
         self._origins = frozenset(origin_of(url) for url in for_token if _may_bear(url, allow_plaintext))
         self._token = token
         self._clock = clock
@@ -107,14 +111,34 @@ class CrmClient:
         content: bytes | None = None,
         part: tuple[str, IO[bytes], str] | None = None,
     ) -> Answer:
-        """One request, once. Raises NotSent or Unanswered where no answer came."""
+        """One request, once; again where the token was refused and has been replaced meanwhile. Raises NotSent or
+        Unanswered where no answer came."""
+        token = self._token if origin_of(url) in self._origins else None
+        answer = self._send_bearing(token, method, url, headers, content, part)
+        if answer.status in _REFUSED and origin_of(url) in self._origins:
+            fresh = self._renewed()
+            if fresh and fresh != token:
+                self._token = fresh
+                return self._send_bearing(fresh, method, url, headers, content, part)
+        return answer
+
+    def _send_bearing(
+        self,
+        token: str | None,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        part: tuple[str, IO[bytes], str] | None,
+    ) -> Answer:
         import httpx
 
+        bearing = {"Authorization": f"Bearer {token}"} if token else {}
         client = self._client or self._open()
         request = httpx.Request(
             method,
             _parsed(url),
-            headers={**(self._bearing if origin_of(url) in self._origins else self._headers), **headers},
+            headers={**self._headers, **bearing, **headers},
             content=content,
             files=None if part is None else {"file": part},
             extensions={"timeout": self._timeouts},
@@ -122,7 +146,7 @@ class CrmClient:
         try:
             response = client.send(request, stream=True)
             try:
-                return Answer(response.status_code, response.headers, self._read(response))
+                return Answer(response.status_code, response.headers, self._read(response, token))
             finally:
                 response.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
@@ -132,7 +156,7 @@ class CrmClient:
         except httpx.TransportError as error:
             raise Unanswered(_said("sent, but not answered", error)) from error
 
-    def _read(self, response: httpx.Response) -> str:
+    def _read(self, response: httpx.Response, token: str | None) -> str:
         """The body as text, up to ``BODY_CAP``. A body that takes longer than the timeout counts as none."""
         import httpx
 
@@ -147,7 +171,7 @@ class CrmClient:
         except httpx.DecodingError:
             return ""
         text = body[:BODY_CAP].decode("utf-8", "replace")
-        return text.replace(self._token, "…") if self._token else text  # whoever quotes it back, it goes no further
+        return text.replace(token, "…") if token else text  # whoever quotes it back, it goes no further
 
     def _open(self) -> httpx.Client:
         import httpx

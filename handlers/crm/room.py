@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from daemon.contract import Fields, Finding, Lane, Machine, Patience, Reader, Room, Subject
@@ -19,12 +19,18 @@ _SECRETS = frozenset({401, 403, 407})
 
 
 def room(
-    settings: CrmSettings, markers: str, token: str | None, machine: Machine, *, conversations: str = "conversations"
+    settings: CrmSettings,
+    markers: str,
+    token: str | None,
+    machine: Machine,
+    *,
+    conversations: str = "conversations",
+    renewed: Callable[[], str | None] = lambda: None,
 ) -> Room:
     """The room.
 
-    ``markers`` is the absolute folder of markers, ``token`` the secret itself, ``conversations`` the name by which
-    markers call the watched folder of transcripts.
+    ``markers`` is the absolute folder of markers, ``token`` the secret itself, which ``renewed`` reads anew;
+    ``conversations`` is the name by which markers call the watched folder of transcripts.
     """
     client = CrmClient(
         timeout=settings.timeout,
@@ -33,6 +39,7 @@ def room(
         for_token=tuple(url for url in (settings.upload_url, settings.call_data_url) if url),
         allow_plaintext=settings.allow_plaintext,
         clock=machine.clock,
+        renewed=renewed,
     )
     dest = Destinations.of(settings)
     patience = Patience(tuple(settings.retry), settings.attempts)
