@@ -155,13 +155,14 @@ def plan_of(desk: CommandDesk, name: str, scope: Scope, user: str) -> tuple[Plan
         config=str(file.absolute()),
         state=str(house.paths.folder),
         writes=tuple(dict.fromkeys(writes)),
+        reads=(os.path.realpath(sys.executable), str(Path(__file__).resolve().parents[2])),
         secrets=secrets,
         scope=scope,
         name=name,
         user=user or owner_of(house.path(house.config.watch.recordings)),
         log=bare(name, scope).log,
     )
-    return plan, list(_unseen(desk))
+    return plan, [*_unseen(desk), *_out_of_reach(plan)]
 
 
 def program() -> tuple[str, ...]:
@@ -204,6 +205,30 @@ def _config_of(unit: Path) -> Path | None:
             with contextlib.suppress(ValueError, IndexError):
                 return Path(words[words.index("--config") + 1])
     return None
+
+
+def _out_of_reach(plan: Plan) -> Iterator[str]:
+    """What the service's user could not get at, whatever its sandbox allows."""
+    if plan.scope == "user":
+        return
+    for path in dict.fromkeys((plan.program[0], *plan.reads, plan.config, *plan.writes)):
+        shut = next((above for above in Path(path).resolve().parents if _shut(above, plan.user)), None)
+        if shut is not None:
+            yield f"{plan.user} cannot get at {path}: {shut} lets nobody pass; move it, or chmod o+x {shut}"
+
+
+def _shut(folder: Path, user: str) -> bool:
+    """Whether a folder lets the user not pass; a user that is yet to be made is nobody in particular."""
+    if not folder.exists():
+        return False
+    found = folder.stat()
+    try:
+        who = pwd.getpwnam(user)
+    except KeyError:
+        return not found.st_mode & 0o001
+    groups = os.getgrouplist(user, who.pw_gid)
+    bit = 0o100 if found.st_uid == who.pw_uid else 0o010 if found.st_gid in groups else 0o001
+    return who.pw_uid != ROOT_UID and not found.st_mode & bit
 
 
 def _unseen(desk: CommandDesk) -> Iterator[str]:

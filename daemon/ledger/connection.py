@@ -67,6 +67,7 @@ def _connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection
         uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=512
     )
     connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA temp_store = MEMORY")  # no copy of what was said in /tmp, which may not even be writable
     return connection
 
 
