@@ -161,12 +161,22 @@ class House:
     def acts(self) -> dict[str, Act]:
         """Every command of a person that changes the ledger: the machine's and the rooms'."""
         acts = {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
-        return {**acts, "ledger.adopt": self._adopt}
+        return {**acts, "ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver}
 
     def _adopt(self, args: Mapping[str, Any], read: Reader) -> Acted:
         """``ledger adopt``: the machine's part, and what each room counts as done."""
         acted = hold.adopt_act(args, read)
         return replace(acted, facts=(*acted.facts, *(fact for room in self.rooms for fact in room.adopt)))
+
+    def _redeliver(self, args: Mapping[str, Any], read: Reader) -> Acted:
+        """``ledger redeliver``: the machine's part, and what witnesses outside the ledger say was delivered."""
+        acted = hold.redeliver_act(args, read)
+        heard = [room.redeliver(read) for room in self.rooms if room.redeliver is not None]
+        return replace(
+            acted,
+            facts=(*acted.facts, *(fact for one in heard for fact in one.facts)),
+            events=(*acted.events, *(event for one in heard for event in one.events)),
+        )
 
     def open_ledger(self, on_event: Callable[[Event], None]) -> Ledger:
         """The ledger, opened for writing."""
@@ -225,7 +235,6 @@ def retry_act(args: Mapping[str, Any], read: Reader) -> Acted:
 
 MACHINE_ACTS: Mapping[str, Act] = {
     "retry": retry_act,
-    "ledger.redeliver": hold.redeliver_act,
 }
 
 

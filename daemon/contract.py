@@ -458,5 +458,7 @@ class Room:
     """Run once, when the ledger is new, before anything is watched."""
     adopt: tuple[Fact, ...] = ()
     """Written when a person ends hold mode by adopting: what is known so far counts as done."""
+    redeliver: Callable[[Reader], Acted] | None = None
+    """What witnesses outside the ledger say was done, when a person ends hold mode by redelivering."""
     close: Callable[[], None] = _nothing
     """Give back what the room holds: processes, connections."""

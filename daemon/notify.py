@@ -56,9 +56,10 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
-        """Say that all is up, and beat where somebody listens."""
-        if notify(self._environ, "READY=1", f"STATUS={self._health().line()}"):
-            self._thread.start()
+        """Say that all is up, and beat. Looking is worth it where nobody listens too: it tells later whether the
+        ledger is still the one that worked here."""
+        notify(self._environ, "READY=1", f"STATUS={self._health().line()}")
+        self._thread.start()
 
     def stop(self) -> None:
         """Say that the end has begun."""

@@ -12,7 +12,6 @@ from daemon.catalogue import RootState
 from daemon.contract import Clock
 from daemon.health import Health, LaneSign, RootSign, Signs, judge
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.writer import WriteTx
 
 if TYPE_CHECKING:
     from daemon.run.runner import Runner
@@ -34,7 +33,7 @@ class Vitals:
         self._ledger = ledger
         self._clock = clock
         self._born_s = clock.monotonic()
-        self._probe: Future[None] | None = None
+        self._probe: Future[int] | None = None
         self._asked_s = 0.0
         self._looking = threading.Lock()
         self._last: tuple[float, Health] | None = None
@@ -63,11 +62,11 @@ class Vitals:
         """Seconds the probing commit has been under way; 0 once it is durable."""
         if self._probe is None:
             self._asked_s = self._clock.monotonic()
-            self._probe = self._ledger.writer.submit("health.probed", _probe)
+            self._probe = self._ledger.beat()
         done, _ = wait_for([self._probe], timeout=ANSWER_S)
         if not done:
             return self._clock.monotonic() - self._asked_s
-        self._probe.result()
+        self._ledger.keep_beat(self._probe.result())
         self._probe = None
         return 0.0
 
@@ -105,7 +104,3 @@ class Vitals:
             (row["name"], row["state"], ours_s if row["succeeded_us"] is None else now_s - row["succeeded_us"] / 1e6)
             for row in rows
         ]
-
-
-def _probe(tx: WriteTx) -> None:
-    tx.execute("INSERT OR REPLACE INTO meta VALUES ('alive_us', ?)", (str(tx.now_us),))

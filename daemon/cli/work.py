@@ -7,17 +7,16 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
 from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
+from daemon.cli.signals import Signals, leave_in_time
 from daemon.contract import Event, Json
 from daemon.errors import BadRequest, OperatorError
 from daemon.logfile import RotatingFile
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 SHOWN = 100
 """Files that a dry run names for a person; --json names them all."""
-
-LEAVE_S = 19.5
-"""Seconds from the first SIGTERM after which the process is gone, whatever hangs."""
 
 DRAIN_PATIENCE_S = 3600.0
 """How long ``once`` waits for files to settle; the windows are far shorter, only a stuck disk takes this long."""
@@ -97,37 +93,30 @@ def _run(desk: CommandDesk, *, hints: bool, stream: TextIO) -> int:
     from daemon.app import Daemon
     from daemon.notify import Pulse
 
+    signals = Signals()
     emit = _start_log(desk, stream)
     daemon = Daemon(desk.house, hints=hints, on_event=emit)
     _log_as(daemon)
-    received = _on_signals(daemon.stopping)
-    _leave_in_time(daemon, received)
+
+    def exit_code() -> int:
+        return INTERRUPTED if signal.SIGINT in signals.received else 1 if daemon.failed else 0
+
+    leave_in_time(daemon.stopping, exit_code)
+    signals.follow(daemon.stopping, _reloader(desk, daemon))
     pulse = Pulse(os.environ, daemon.health)
     try:
-        _on_hangup(desk, daemon)
         daemon.start()
         pulse.start()
         daemon.wait()
     finally:
         pulse.stop()
         daemon.stop()
-    return INTERRUPTED if signal.SIGINT in received else 0
+    return exit_code()
 
 
-def _leave_in_time(daemon: Daemon, received: list[int]) -> None:
-    """A stop that hangs (a dead network disk) ends LEAVE_S after it was asked for: what is under way is found again
-    by the next start, as after a crash."""
-
-    def watch() -> None:
-        daemon.stopping.wait()
-        time.sleep(LEAVE_S)
-        os._exit(INTERRUPTED if signal.SIGINT in received else 1 if daemon.failed else 0)
-
-    threading.Thread(target=watch, name="leave", daemon=True).start()
-
-
-def _on_hangup(desk: CommandDesk, daemon: Daemon) -> None:
-    """SIGHUP reads the configuration anew; one that is invalid is refused with an event, and the old one kept."""
+def _reloader(desk: CommandDesk, daemon: Daemon) -> Callable[[], None]:
+    """Reads the configuration anew; one that is invalid is refused with an event, and the old one kept. On a thread of
+    its own, so that a stop is heard meanwhile."""
     from daemon import log
     from daemon.notify import notify, reloading
 
@@ -145,7 +134,7 @@ def _on_hangup(desk: CommandDesk, daemon: Daemon) -> None:
             notify(os.environ, "READY=1", f"STATUS={daemon.health().line()}")
 
     threading.Thread(target=work, name="reload", daemon=True).start()
-    signal.signal(signal.SIGHUP, lambda _number, _frame: asked.put(None))
+    return lambda: asked.put(None)
 
 
 def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_run: bool) -> int:
@@ -157,9 +146,10 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
         text = "\n".join([*found[:SHOWN], f"{len(found)} file(s) that were left alone would be taken"])
         desk.show({"count": len(found), "files": list(found)}, text)
         return 0
+    signals = Signals()
     daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk, sys.stdout))
     _log_as(daemon)
-    _on_signals(daemon.stopping)
+    signals.follow(daemon.stopping)
     try:
         daemon.start()
         outcome = daemon.once(since=begin, until=_only_time(end), paths=paths, patience_s=DRAIN_PATIENCE_S)
@@ -240,22 +230,6 @@ def _log_as(daemon: Any) -> None:
     from daemon import log
 
     log.set_host(daemon.host_id)
-
-
-def _on_signals(stopping: threading.Event) -> list[int]:
-    """The first SIGTERM or SIGINT stops cleanly, the second leaves at once. Returns the list of those received."""
-    received: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        received.append(number)
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes before all is up has nothing to read anew
-    return received
 
 
 def _only_time(given: datetime | str | None) -> datetime | None:

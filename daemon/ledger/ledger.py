@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,11 @@ class StatePaths:
     def copies(self) -> Path:
         """Daily copies, and those taken before migrations."""
         return self.folder / "copies"
+
+    @property
+    def beat(self) -> Path:
+        """How often the ledger was found alive, kept beside it: a ledger that counts less is an older copy."""
+        return self.folder / "ledger.beat"
 
     @property
     def control(self) -> Path:
@@ -103,6 +109,7 @@ class Ledger:
         try:
             held = upkeep.mend(paths.ledger, paths.copies, clock.now())
             connection = self._open(sources, busy_timeout_s)
+            held = held or self._set_back(connection)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, sqlite3.Error):
@@ -175,6 +182,23 @@ class Ledger:
     def recover(self) -> None:
         """Once, before anything runs: what the last process left in the middle."""
         self.write("ledger.recovered", jobs.recover)
+
+    def beat(self) -> Future[int]:
+        """Commit that the ledger is alive and count how often it was; ``keep_beat`` is told the number afterwards."""
+
+        def run(tx: WriteTx) -> int:
+            beats = _beats(tx.rows("SELECT value FROM meta WHERE key = 'beats'")) + 1
+            tx.execute("INSERT OR REPLACE INTO meta VALUES ('beats', ?)", (str(beats),))
+            return beats
+
+        return self.writer.submit("health.probed", run)
+
+    def keep_beat(self, beats: int) -> None:
+        """Put the number beside the ledger. A disk that takes no more writes costs no more than this."""
+        part = self.paths.beat.with_name(self.paths.beat.name + ".part")
+        with suppress(OSError):
+            part.write_text(f"{beats}\n")
+            part.replace(self.paths.beat)
 
     def add_jobs(self, specs: Sequence[JobSpec]) -> None:
         """Add or wake jobs from outside a decision."""
@@ -255,8 +279,17 @@ class Ledger:
         for migration in todo:
             apply(connection, migration, micros(now))
 
+    def _set_back(self, connection: sqlite3.Connection) -> str | None:
+        """Why to hold where somebody put an older copy in the ledger's place: what was delivered since is not in it."""
+        ours = _beats(connection.execute("SELECT value FROM meta WHERE key = 'beats'").fetchall())
+        if self.is_new or ours >= upkeep.read_beat(self.paths.beat):
+            return None
+        return "the ledger is older than the one that worked here last; a copy was put in its place"
+
     def _enter_hold(self, reason: str) -> None:
         def hold(tx: WriteTx) -> None:
+            beats = upkeep.read_beat(self.paths.beat)
+            tx.execute("INSERT OR REPLACE INTO meta VALUES ('beats', ?)", (str(beats),))
             tx.execute("INSERT OR REPLACE INTO meta VALUES ('hold', ?)", (reason,))
             tx.journal(Event("ledger.held", {"reason": reason}, "error"))
 
@@ -293,6 +326,10 @@ def copy_age(paths: StatePaths, clock: Clock) -> timedelta | None:
     """How old the newest daily copy is; None where there is none."""
     copies = upkeep.daily_copies(paths.copies)
     return None if not copies else timedelta(seconds=clock.now().timestamp() - copies[0].stat().st_mtime)
+
+
+def _beats(rows: Sequence[sqlite3.Row]) -> int:
+    return int(rows[0]["value"]) if rows else 0
 
 
 def _meta(connection: sqlite3.Connection, key: str, default: str) -> str:

@@ -97,8 +97,17 @@ def mend(path: Path, copies: Path, now: datetime) -> str | None:
 
 def forget(path: Path) -> None:
     """The ledger itself knows now that it is on hold."""
-    _note(path).unlink()
+    _note(path).unlink(missing_ok=True)
     _fsync(path.parent)
+
+
+def read_beat(path: Path) -> int:
+    """How often the ledger that worked here last was found alive; 0 where nobody wrote it down."""
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isdecimal() else 0
 
 
 def _trouble(path: Path, copies: Path) -> str | None:

@@ -100,6 +100,7 @@ class CrmClient:
             retry=retry_if_exception_type(NotSent),
             stop=stop_after_attempt(3) | stop_after_delay(2),
             wait=wait_exponential(multiplier=0.2, exp_base=3),
+            sleep=_pause,
             reraise=True,
         )
 
@@ -189,6 +190,11 @@ class CrmClient:
                     follow_redirects=False,
                 )
             return self._client
+
+
+def _pause(seconds: float) -> None:
+    """Sleep on a lock: time.sleep can fail under a clock that is set meanwhile."""
+    threading.Event().wait(seconds)
 
 
 def idempotency_key(effect_key: str) -> str:

@@ -59,6 +59,7 @@ def room(
         checks=(partial(check, settings, client),),
         first_start=partial(first_start, markers),
         adopt=(records.AllAdopted(),),
+        redeliver=partial(first_start, markers),
         close=client.close,
     )
 
