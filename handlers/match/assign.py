@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from handlers.match.evidence import LEAST_LOG_WEIGHT, Evidence, Experience, lead_log_odds
+from handlers.match.evidence import LEAST_LOG_WEIGHT, Evidence, Experience
+from handlers.match.lead_evidence import lead_log_odds
 from handlers.match.posterior import Belief, beliefs
 from handlers.match.values import Group, Told, moment_of, ms_of
 from handlers.model import Lead
@@ -39,6 +40,9 @@ EARLY = 0.5
 
 EARLY_UNREAD = 0.01
 """The same while files are there that nobody has looked into: rivals may be among them."""
+
+LEAD_STATES = 60
+"""States of a frontier of leads: one that is wider holds leads that nothing but minutes ties to their calls."""
 
 QUESTION = 0.02
 """A candidate of this probability makes a question of a conversation that would otherwise only wait."""
@@ -313,20 +317,30 @@ def lead_board(near: Neighbourhood, now: datetime, settings: MatchSettings, numb
     order = in_time(tolds.values())
     wait = min(settings.lead_wait, settings.wait)
 
-    def believed(at: datetime | None) -> dict[int, Belief[int]]:
+    def believed(at: datetime | None, asked: Sequence[int]) -> dict[int, Belief[int]]:
         weights = {}
         for (lead, number), evidence in near.lead_pairs.items():
             registered_at = near.leads[lead].registered_at
             odds = lead_log_odds(
-                tolds[number],
+                tolds[number].lead_expected,
                 told_waits=at is not None and at < moment_of(tolds[number].registered_ms) + wait,
                 lead_waits=at is not None and registered_at is not None and at < registered_at + wait,
             )
             if evidence.log_share + odds > LEAST_LOG_WEIGHT:
                 weights[lead, number] = math.exp(min(MOST_LOG_WEIGHT, evidence.log_share + odds))
-        return beliefs(telling(weights), order, outside=near.lead_outside, faint=near.lead_faint, wanted=numbers)
+        return beliefs(
+            telling(weights),
+            order,
+            outside=near.lead_outside,
+            faint=near.lead_faint,
+            wanted=asked,
+            most_states=LEAD_STATES,
+        )
 
-    return Board("lead", near.lead_pairs, believed(now), believed(None))
+    stands = believed(now, numbers)
+    waiting = [n for n in numbers if max(stands.get(n, NOBODY).pairs.values(), default=0.0) < settings.confidence]
+    later = believed(None, waiting) if waiting else {}
+    return Board("lead", near.lead_pairs, stands, {**stands, **later})
 
 
 def partner_name(ours: Hashable) -> str:

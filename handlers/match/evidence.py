@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from handlers.match.offsets import Offsets, Table, even, late, normal
+from handlers.match.offsets import Offsets, Table
 from handlers.match.turns import Fit, fit
-from handlers.match.values import Group, Reading, Told, maybe_ms
-from handlers.model import Lead
+from handlers.match.values import Group, Reading, Told
 from handlers.records.lessons import Lesson
 
 IMPOSSIBLE = float("-inf")
@@ -84,17 +84,53 @@ class Term(NamedTuple):
         return told
 
 
-@dataclass(slots=True)
+class Said(NamedTuple):
+    """What a pair's evidence is made of. ``lesson`` is what the pair would teach if it is one, ``heard`` how its lines
+    fit where that was looked at."""
+
+    terms: tuple[Term, ...]
+    lesson: Lesson | None = None
+    heard: Fit | None = None
+
+
 class Evidence:
     """What is to be said of one pair. ``log_share``: see above; ``IMPOSSIBLE`` where the two cannot belong together.
 
-    ``lesson`` is what the pair would teach if it is one, ``heard`` how its lines fit where that was looked at.
+    What it is made of is told when somebody asks: of a crowd's pairs hardly one in a hundred is ever asked for.
     """
 
-    terms: tuple[Term, ...]
-    log_share: float
-    lesson: Lesson | None = None
-    heard: Fit | None = None
+    __slots__ = ("_said", "log_share")
+
+    def __init__(self, log_share: float, tell: Said | Callable[[], Said]) -> None:
+        self.log_share = log_share
+        self._said = tell
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Evidence) and (self.log_share, self.said) == (other.log_share, other.said)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def said(self) -> Said:
+        """Terms, lesson and fit."""
+        if not isinstance(self._said, Said):
+            self._said = self._said()
+        return self._said
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Each piece with its weight."""
+        return self.said.terms
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What the pair would teach if it is one."""
+        return self.said.lesson
+
+    @property
+    def heard(self) -> Fit | None:
+        """How its lines fit what is heard."""
+        return self.said.heard
 
     @property
     def possible(self) -> bool:
@@ -141,6 +177,11 @@ class Experience:
         unseen = 2.0 if told_waits or group_waits else 1.0
         return math.log((1 - self.no_recording) * (1 - self.no_conversation) / (missing * unclaimed * unseen))
 
+    @cached_property
+    def last_log_odds(self) -> float:
+        """The same once nobody waits any more."""
+        return self.log_odds(told_waits=False, group_waits=False)
+
 
 CLOSE_S = 30.0
 """Seconds to either side in which calls are counted too: a burst is dense long before ``match.window`` is full."""
@@ -167,12 +208,22 @@ def weigh_recording(
     ``rate`` is the number of calls a second around them; ``offset_ms`` is added to the recording's times.
     """
     rate = max(rate, FASTEST_RATE)
+    if refused or marked(group, told):
+        return _weighed(group, told, experience, rate, offset_ms, refused=refused)
+    share = times_share(group, told, experience, rate, offset_ms)
+    return Evidence(share, lambda: _weighed(group, told, experience, rate, offset_ms, refused=False).said)
+
+
+def _weighed(
+    group: Group, told: Told, experience: Experience, rate: float, offset_ms: int, *, refused: bool
+) -> Evidence:
+    """``weigh_recording`` with every term."""
     marks, log_marks, same = _marks(group, told, rate)
     if refused:
-        return Evidence((*marks, Term("a person", "refused", IMPOSSIBLE)), IMPOSSIBLE)
+        return Evidence(IMPOSSIBLE, Said((*marks, Term("a person", "refused", IMPOSSIBLE))))
     if log_marks == IMPOSSIBLE and not same:
         terms, _, _ = _best_times(group, told, experience, rate, offset_ms)
-        return Evidence((*terms, *marks), IMPOSSIBLE)
+        return Evidence(IMPOSSIBLE, Said((*terms, *marks)))
     terms, log_times, lesson = _best_times(group, told, experience, rate, offset_ms)
     if any(term.name == "number" for term in marks):
         log_times = max(log_times, _anyhow(group, told, experience, rate, offset_ms))
@@ -182,7 +233,56 @@ def weigh_recording(
         # Whoever shares an id belongs together whatever the clocks say, unless no mistake of clocks explains it.
         wild = _wild(group, told, offset_ms)
         log_times = max(log_times, OTHER_ID / 1.5 if wild else 0.0)
-    return Evidence((*marks, *terms), log_marks + log_times, lesson)
+    return Evidence(log_marks + log_times, Said((*marks, *terms), lesson))
+
+
+def marked(group: Group, told: Told) -> bool:
+    """Whether ids, stamps or numbers are to be compared, and not times alone."""
+    return bool(
+        group.call_refs
+        or group.session_ids
+        or (group.number is not None and told.number is not None)
+        or (group.stamps and told.saved_at is not None)
+    )
+
+
+def times_share(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> float:
+    """What the terms of the times add up to, without making them: all that most pairs of a crowd are ever asked."""
+    if not told.readings or group.start_ms is None:
+        return IMPOSSIBLE
+    shares = [_reading_share(group, reading, experience, rate, offset_ms) for reading in told.readings]
+    best = max(shares)
+    if len(shares) == 1 or best == IMPOSSIBLE:
+        return best
+    return best + math.log(sum(math.exp(share - best) for share in shares) / len(shares))
+
+
+def _reading_share(group: Group, reading: Reading, experience: Experience, rate: float, offset_ms: int) -> float:
+    """The share of one reading, as ``_times`` has it."""
+    offsets, recorder, by_mtime = experience.offsets, group.recorder, group.by_mtime
+    assert group.start_ms is not None
+    start_ms, end_ms = reading.start_ms, reading.end_ms
+    begun_ms = group.start_ms + offset_ms
+    share, chance = 1.0, rate
+    if start_ms is not None and not (by_mtime and end_ms is not None):
+        share = offsets.table(recorder, "start", reading.start_anchor, by_mtime=by_mtime).at(begun_ms - start_ms)
+        if not share:
+            return IMPOSSIBLE
+        share /= chance
+        chance = 0.0
+    if end_ms is not None:
+        apart_ms = begun_ms + group.length_ms - end_ms
+        density = offsets.table(recorder, "end", reading.end_anchor, by_mtime=by_mtime).at(apart_ms)
+        if start_ms is not None and apart_ms < 0 and not by_mtime:
+            density = _cut_short(group, reading, apart_ms, density)
+        share *= density / (chance or experience.length_density(group.length_ms / 1000))
+        if by_mtime and start_ms is not None:
+            length_ms = group.length_ms - (end_ms - start_ms)
+            table = offsets.table(recorder, "length", "field", by_mtime=True)
+            share *= table.at(length_ms) / experience.length_density(group.length_ms / 1000)
+    elif chance:
+        return IMPOSSIBLE
+    return math.log(share) if share > 0 else IMPOSSIBLE
 
 
 LEAST_LOG_WEIGHT = math.log(1e-3)
@@ -205,13 +305,18 @@ def listened(evidence: Evidence, group: Group, found: Fit | None, experience: Ex
     """The same with what listening says."""
     if found is None:
         return evidence
+    return Evidence(evidence.log_share + found.log_share, lambda: _heard(evidence, group, found, experience))
+
+
+def _heard(evidence: Evidence, group: Group, found: Fit, experience: Experience) -> Said:
+    """The terms with what listening says."""
     skews = experience.offsets.table(group.recorder, "skew", "field", by_mtime=group.by_mtime)
     says: Says = "fits" if found.log_share > 0.7 else "nearly fits" if found.log_share > -0.7 else "misfits"
     term = Term("turns", says, found.log_share, found.skew_ms / 1000, skews.usual_s, skews.spread_s)
     lesson = evidence.lesson
     if lesson is not None and found.sharp and says == "fits":
         lesson = replace(lesson, skew_ms=found.skew_ms)
-    return Evidence((*evidence.terms, term), evidence.log_share + found.log_share, lesson, found)
+    return Said((*evidence.terms, term), lesson, found)
 
 
 ANYHOW = 1e-2
@@ -329,19 +434,20 @@ def _marks(group: Group, told: Told, rate: float) -> tuple[tuple[Term, ...], flo
     if not (group.call_refs or group.session_ids or group.stamps or group.number):
         return (), 0.0, False
     terms = [
-        *_id("call id", group.call_refs, told.call_ref, told.refs),
-        *_id("session id", group.session_ids, told.session_id, told.refs),
-        *_stamp(group.stamps, told.saved_at, rate),
+        *same_id("call id", group.call_refs, told.call_ref, told.refs),
+        *same_id("session id", group.session_ids, told.session_id, told.refs),
+        *same_stamp(group.stamps, told.saved_at, rate),
     ]
     same = any(term.says == "equal" and term.log_weight >= SAME_STAMP for term in terms)
-    number = _number(group.number, told.number, rate, same=same)
+    number = same_number(group.number, told.number, rate, same=same)
     terms += number
     if not same and any(term.says == "unequal" for term in terms):
         return tuple(terms), IMPOSSIBLE, False
     return tuple(terms), sum(term.log_weight for term in terms), same
 
 
-def _id(name: str, ours: frozenset[str], its_own: str | None, theirs: Collection[str]) -> list[Term]:
+def same_id(name: str, ours: frozenset[str], its_own: str | None, theirs: Collection[str]) -> list[Term]:
+    """What the ids of one file (``ours``) and those of a conversation say; ``its_own`` is its id of that kind."""
     if not ours:
         return []
     if any(value in ours for value in theirs):
@@ -360,7 +466,7 @@ def _make(value: str) -> str:
     return _DIGITS.sub(lambda run: str(len(run[0])), value)
 
 
-def _stamp(stamps: Collection[datetime], saved_at: datetime | None, rate: float) -> list[Term]:
+def same_stamp(stamps: Collection[datetime], saved_at: datetime | None, rate: float) -> list[Term]:
     """A stamp in both names. A whole second may be shared by chance; another stamp is another moment of perhaps the
     same call."""
     if saved_at is None or saved_at not in stamps:
@@ -370,7 +476,8 @@ def _stamp(stamps: Collection[datetime], saved_at: datetime | None, rate: float)
     return [Term("stamp (whole second)", "equal", math.log(max(1.0, 0.5 / rate)))]
 
 
-def _number(ours: str | None, theirs: str | None, rate: float, *, same: bool) -> list[Term]:
+def same_number(ours: str | None, theirs: str | None, rate: float, *, same: bool) -> list[Term]:
+    """What two numbers in E.164 say; ``same``: an id says already that the two belong together."""
     if ours is None or theirs is None:
         return []
     if ours == theirs:
@@ -384,65 +491,3 @@ def _wild(group: Group, told: Told, offset_ms: int) -> bool:
         return False
     known = [ms for reading in told.readings for ms in (reading.start_ms, reading.end_ms) if ms is not None]
     return bool(known) and min(abs(group.start_ms + offset_ms - ms) for ms in known) > WILD_MS
-
-
-_TAKEN = ((0.5, normal(-6.0, 8.0)), (0.3, even(-120.0, 20.0)), (0.15, late(0.0, 15.0)), (0.05, even(-600.0, 60.0)))
-"""A lead is taken near the end of its call: seconds after the end."""
-
-TAKEN_FIRST_S, TAKEN_LAST_S = -600.0, 120.0
-
-
-def weigh_lead(lead: Lead, told: Told, *, rate: float, refused: bool = False) -> Evidence:
-    """What is to be said of a lead and a conversation; ``rate`` is the number of leads a second around them."""
-    rate = max(rate, FASTEST_RATE)
-    session_ids = frozenset(() if lead.session_id is None else (lead.session_id,))
-    marks = [*_id("session id", session_ids, told.session_id, told.refs), *_lead_stamp(lead, told, rate)]
-    same = any(term.says == "equal" and term.log_weight >= SAME_STAMP for term in marks)
-    marks += _number(lead.number, told.number, rate, same=same)
-    taken, log_taken = _taken(maybe_ms(lead.taken_at or lead.stamp), told, rate)
-    terms = (*marks, *taken, *((Term("the transcript", "contradicts itself"),) if told.doubtful else ()))
-    if refused:
-        return Evidence((*terms, Term("a person", "refused", IMPOSSIBLE)), IMPOSSIBLE)
-    if not same and any(term.says == "unequal" and term.log_weight <= OTHER_ID for term in marks):
-        return Evidence(terms, IMPOSSIBLE)
-    log_marks = sum(term.log_weight for term in marks)
-    return Evidence(terms, log_marks + (max(log_taken, 0.0) if same else log_taken))
-
-
-LEAD_SHARE = {True: 0.97, None: 0.3, False: 0.002}
-"""How often a conversation has a lead, by what it says itself."""
-
-NO_CONVERSATION_FOR_LEAD = 0.03
-
-
-def lead_log_odds(told: Told, *, told_waits: bool, lead_waits: bool) -> float:
-    """That a conversation's lead and a lead's conversation are here, over that they are missing, as a logarithm."""
-    share = LEAD_SHARE[told.lead_expected]
-    missing = max(0.5, 1 - share) if told_waits else 1 - share
-    unclaimed = 0.5 if lead_waits else NO_CONVERSATION_FOR_LEAD
-    return math.log(share * (1 - NO_CONVERSATION_FOR_LEAD) / (missing * unclaimed))
-
-
-def _lead_stamp(lead: Lead, told: Told, rate: float) -> list[Term]:
-    if lead.stamp is None or told.saved_at is None:
-        return []
-    equal = _stamp((lead.stamp,), told.saved_at, rate)
-    return equal or ([Term("stamp", "unequal", OTHER_STAMP)] if lead.stamp.microsecond else [])
-
-
-def _taken(taken_ms: int | None, told: Told, rate: float) -> tuple[Sequence[Term], float]:
-    """When a lead was taken against the end of the call: the best of the conversation's readings."""
-    best: tuple[Sequence[Term], float] = ((), IMPOSSIBLE)
-    if taken_ms is None:
-        return best
-    for reading in told.readings:
-        if reading.end_ms is None:
-            continue
-        seconds = (taken_ms - reading.end_ms) / 1000
-        during = reading.start_ms is None or taken_ms >= reading.start_ms - 1000
-        density = sum(share * shape(seconds) for share, shape in _TAKEN) if during else 0.0
-        log_weight = math.log(density / rate) if density > 0 else IMPOSSIBLE
-        says: Says = "fits" if density > 0 else "misfits"
-        if log_weight > best[1] or not best[0]:
-            best = ((Term("taken", says, log_weight, seconds, -6.0, 8.0),), log_weight)
-    return best

@@ -21,7 +21,7 @@ def fixed_group(read: Reader, conversation_id: int, *, sent_too: bool = True) ->
     if held is None or records.replaced_by(read, conversation_id) is not None:
         return None
     beyond = held.decided_by == "person" or (sent_too and _sent_since(read, conversation_id, held.decided_at))
-    return held.group if beyond and records.recordings(read, held.group) else None
+    return held.group if beyond and records.recording_ids(read, held.group) else None
 
 
 def fixed_lead(read: Reader, conversation_id: int) -> int | None:

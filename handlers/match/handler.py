@@ -20,11 +20,12 @@ from handlers.match.assign import (
     assign,
     recording_weights,
 )
+from handlers.match.book import Memory
 from handlers.match.changes import MATCH, Changes, clock, decided_for, next_look, partner_of
 from handlers.match.disputes import disputes
 from handlers.match.evidence import Experience
 from handlers.match.learning import Learner, lesson_of, likely
-from handlers.match.ledger_source import Memory, Surroundings, surroundings
+from handlers.match.ledger_source import Surroundings, surroundings
 from handlers.match.shift import held_for_shift
 from handlers.records import Taught, Verdict
 
@@ -68,7 +69,8 @@ class MatchHandler:
     ) -> Surroundings:
         """Who is near; what listening told is kept as long as the same is expected."""
         if experience is not self._expected:
-            self._expected, self._memory = experience, Memory()
+            self._expected = experience
+            self._memory.forget_fits()
         return surroundings(
             read,
             self._settings,

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.match.assign import Neighbourhood, Standing
+from handlers.match.assign import Neighbourhood
+from handlers.match.book import Book, Memory, Moments
 from handlers.match.evidence import (
     CLOSE_S,
     LEAST_LOG_WEIGHT,
-    TAKEN_FIRST_S,
-    TAKEN_LAST_S,
     Evidence,
     Experience,
     heard_fit,
-    lead_log_odds,
     listened,
     rate_of,
-    weigh_lead,
     weigh_recording,
 )
-from handlers.match.fixed import fixed_group, fixed_lead
+from handlers.match.lead_evidence import TAKEN_FIRST_S, TAKEN_LAST_S, lead_log_odds, weigh_lead
 from handlers.match.neighbours import Source, Walked, walk
 from handlers.match.offsets import NEAR_BY_MTIME_MS, NEAR_MS
 from handlers.match.turns import Fit
-from handlers.match.values import Group, Told, lines_of, moment_of
+from handlers.match.values import Group, Told, moment_of
 from handlers.model import Lead
 from handlers.records import Near, Span
 
 if TYPE_CHECKING:
     from handlers.settings import MatchSettings
 
-MOST_KEPT = 40_000
-"""Pairs whose fit is kept in memory: about 10 MB."""
+LEAD_CALLS = 8
+"""Conversations a walk for leads expands: minutes of a call may hold its lead, so that a crowd's walk would never end,
+and what shares no stamp, id or number in a crowd is held anyway."""
 
 LONGEST_CALL = timedelta(hours=12)
 """How long before it was taken a lead's call may have begun, where a number ties the two."""
@@ -71,17 +71,17 @@ def surroundings(
     ``sent_too``: what was sent is in question like everything else, to see whether later evidence contradicts it.
     ``memory`` keeps what listening told from one time to the next.
     """
-    book = Book(read, sent_too=sent_too)
-    recordings, leads = Recordings(book, settings, experience, memory), Leads(book, settings)
+    book = Book(read, memory or Memory(), sent_too=sent_too)
+    recordings, leads = Recordings(book, settings, experience), Leads(book, settings)
     heard: Walked[str] = Walked()
     asked: Walked[int] = Walked()
     if conversation is not None:
         heard = walk(("call", conversation), recordings)
-        asked = Walked() if sent_too else walk(("call", conversation), leads)
+        asked = Walked() if sent_too else walk(("call", conversation), leads, LEAD_CALLS)
     if group is not None:
         heard = walk(("partner", group), recordings)
     if lead is not None:
-        asked = walk(("partner", lead), leads)
+        asked = walk(("partner", lead), leads, LEAD_CALLS)
     numbers = {number for _, number in (*heard.pairs, *asked.pairs)} | heard.judged | asked.judged
     standings = {number: book.standing(number) for number in numbers}
     for standing in standings.values():
@@ -102,91 +102,24 @@ def surroundings(
     return Surroundings(near, heard.judged, asked.judged, recordings.sent_near)
 
 
-@dataclass(slots=True)
-class Memory:
-    """What is dear to find out, kept from one job to the next: what is heard in a group, and how lines fit it.
-
-    It holds for one ``Experience``; ``MOST_KEPT`` pairs are the neighbours of the last few thousand files.
-    """
-
-    fits: dict[tuple[str, tuple[int, ...], int], Fit | None] = field(default_factory=dict)
-    groups: dict[str, tuple[tuple[int, ...], Group]] = field(default_factory=dict)
-
-    def group(self, key: str, ids: tuple[int, ...]) -> Group | None:
-        """A group that was kept, if it still has these recordings."""
-        kept = self.groups.get(key)
-        return kept[1] if kept is not None and kept[0] == ids else None
-
-    def keep(self, group: Group, ids: tuple[int, ...]) -> Group:
-        """Remember a group; what was kept before is dropped once it is too much."""
-        if len(self.groups) >= MOST_KEPT // 20 or len(self.fits) >= MOST_KEPT:
-            self.groups.clear()
-            self.fits.clear()
-        self.groups[group.key] = (ids, group)
-        return group
-
-
-@dataclass(slots=True)
-class Book:
-    """The conversations of the ledger, each read once. ``sent_too``: nothing sent is beyond question."""
-
-    read: Reader
-    sent_too: bool = False
-    _standings: dict[int, Standing] = field(default_factory=dict)
-    _refusals: dict[int, dict[str, str]] = field(default_factory=dict)
-
-    def standing(self, number: int) -> Standing:
-        """A conversation with what is beyond question about it."""
-        return self._standings.get(number) or self.stand(Told.of(records.conversation_times(self.read, number)))
-
-    def stand(self, told: Told) -> Standing:
-        """The same for one that was read already."""
-        found = self._standings.get(told.id)
-        if found is None:
-            group = fixed_group(self.read, told.id, sent_too=not self.sent_too)
-            found = Standing(told, group, fixed_lead(self.read, told.id))
-            self._standings[told.id] = found
-        return found
-
-    def told(self, number: int) -> Told:
-        """A conversation with its lines."""
-        told = self.standing(number).told
-        if told.lines is None:
-            told.lines = lines_of(records.turns(self.read, number))
-        return told
-
-    def refused(self, number: int, partner: str) -> bool:
-        """Whether a person said no to the pair."""
-        if number not in self._refusals:
-            self._refusals[number] = records.refusals(self.read, number)
-        return partner in self._refusals[number]
-
-
 class Recordings(Source[str]):
     """Recording groups and conversations."""
 
-    def __init__(
-        self, book: Book, settings: MatchSettings, experience: Experience, memory: Memory | None = None
-    ) -> None:
-        self._memory = memory or Memory()
+    def __init__(self, book: Book, settings: MatchSettings, experience: Experience) -> None:
         self.groups: dict[str, Group] = {}
+        self.sent_near = False
+        self._memory = book.memory
         self._book, self._settings, self._experience = book, settings, experience
         self._offset_ms = round(settings.offset.total_seconds() * 1000)
-        self._taken: dict[str, bool] = {}
+        self._open: dict[str, bool] = {}
         self._rates: dict[int, float] = {}
         self._window_s = max(1.0, settings.window.total_seconds())
-        self.sent_near = False
+        self._begun = Moments(partial(records.conversation_starts, book.read), int)
+        self._heard = Moments(partial(records.group_starts, book.read), itemgetter(0))
 
     def group(self, key: str) -> Group | None:
         """A group by its key; None where a newer version elsewhere replaces every recording of it."""
-        if key not in self.groups:
-            ids = records.recording_ids(self._book.read, key)
-            if not ids:
-                return None
-            self.groups[key] = self._memory.group(key, ids) or self._memory.keep(
-                Group.of(records.recordings(self._book.read, key)), ids
-            )
-        return self.groups[key]
+        return self._load(key, records.recording_ids(self._book.read, key))
 
     def partners(self, number: int) -> Sequence[str]:
         """Open groups around an open conversation, or with an id of its."""
@@ -194,15 +127,16 @@ class Recordings(Source[str]):
         if standing.group is not None:
             return ()
         keys = records.groups_near(self._book.read, groups_near_call(standing.told, self._settings))
-        return [key for key in keys if self._open(key)]
+        self._look_into(keys)
+        return [key for key in keys if self._open[key]]
 
     def calls(self, ours: str) -> Sequence[int]:
         """Open conversations around an open group, or with an id of its."""
-        group = self.group(ours)
-        if group is None or not self._open(ours):
+        self._look_into([ours])
+        if not self._open[ours]:
             return ()
-        found = records.conversations_near(self._book.read, calls_near_group(group, self._settings))
-        standings = [self._book.stand(Told.of(call)) for call in found]
+        near = calls_near_group(self.groups[ours], self._settings)
+        standings = self._book.stand(records.conversations_near(self._book.read, near, self._memory.conversations))
         self.sent_near = self.sent_near or any(standing.group is not None for standing in standings)
         return [standing.told.id for standing in standings if standing.group is None]
 
@@ -230,29 +164,44 @@ class Recordings(Source[str]):
 
     def log_odds(self, number: int) -> float:  # noqa: ARG002 the same for every conversation
         """As once nobody waits."""
-        return self._experience.log_odds(told_waits=False, group_waits=False)
+        return self._experience.last_log_odds
 
     def _rate(self, told: Told) -> float:
         """Calls a second around a conversation: close to it or in the whole window, whichever is denser."""
-        if told.id not in self._rates:
+        found = self._rates.get(told.id)
+        if found is None:
             about_ms = told.about_ms
             close = 0 if about_ms is None else self._around(about_ms, CLOSE_S)
             wide = 0 if about_ms is None else self._around(about_ms, self._window_s)
-            self._rates[told.id] = rate_of(close, wide, self._window_s)
-        return self._rates[told.id]
+            found = self._rates[told.id] = rate_of(close, wide, self._window_s)
+        return found
 
     def _around(self, about_ms: int, reach_s: float) -> int:
-        middle, reach, offset = moment_of(about_ms), timedelta(seconds=reach_s), self._settings.offset
-        ours = Span(middle - offset - reach, middle - offset + reach)
-        return records.most_around(self._book.read, Span(middle - reach, middle + reach), ours)
+        """As many calls as conversations or recordings began in that stretch, whichever are more."""
+        heard = self._heard.around(about_ms - self._offset_ms, reach_s)
+        return max(len(self._begun.around(about_ms, reach_s)), len({key for _, key in heard}))
 
-    def _open(self, key: str) -> bool:
-        if key not in self._taken:
-            held = records.pairing_of_group(self._book.read, key)
-            fixed = held is not None and self._book.standing(held.conversation_id).group == key
+    def _load(self, key: str, ids: tuple[int, ...]) -> Group | None:
+        """A group of these recordings, made or remembered."""
+        if key not in self.groups:
+            if not ids:
+                return None
+            self.groups[key] = self._memory.group(key, ids) or self._memory.keep(
+                Group.of(records.recordings(self._book.read, key)), ids
+            )
+        return self.groups[key]
+
+    def _look_into(self, keys: Sequence[str]) -> None:
+        """Find out of these groups which are open: still there, and nobody's beyond question."""
+        new = [key for key in keys if key not in self._open]
+        if not new:
+            return
+        ids = records.recording_ids_of(self._book.read, new)
+        holders = records.holders_of_groups(self._book.read, new)
+        for key in new:
+            fixed = key in holders and self._book.standing(holders[key]).group == key
             self.sent_near = self.sent_near or fixed
-            self._taken[key] = fixed or self.group(key) is None
-        return not self._taken[key]
+            self._open[key] = not fixed and self._load(key, ids.get(key, ())) is not None
 
 
 class Leads(Source[int]):
@@ -261,27 +210,31 @@ class Leads(Source[int]):
     def __init__(self, book: Book, settings: MatchSettings) -> None:
         self.leads: dict[int, Lead] = {}
         self._book, self._settings = book, settings
-        self._taken: dict[int, bool] = {}
+        self._open: dict[int, bool] = {}
         self._rates: dict[int, float] = {}
+        self._window_s = max(1.0, settings.window.total_seconds())
+        self._taken = Moments(partial(records.lead_moments, book.read), int)
 
     def partners(self, number: int) -> Sequence[int]:
         """Open leads taken near the end of an open conversation, or with its stamp, an id or its number."""
         standing = self._book.standing(number)
         if standing.lead is not None:
             return ()
-        found = records.leads_near(self._book.read, leads_near_call(standing.told))
+        found = records.leads_near(self._book.read, leads_near_call(standing.told), self._book.memory.leads)
         for lead in found:
             self.leads.setdefault(lead.id, lead)
-        return [lead.id for lead in found if self._open(lead.id)]
+        self._look_into([lead.id for lead in found])
+        return [lead.id for lead in found if self._open[lead.id]]
 
     def calls(self, ours: int) -> Sequence[int]:
         """Open conversations that ended around an open lead, or with its stamp, an id or its number."""
         lead = self.leads.get(ours) or records.lead(self._book.read, ours)
         self.leads[ours] = lead
-        if not self._open(ours) or records.lead_replaced(self._book.read, ours):
+        self._look_into([ours])
+        if not self._open[ours] or records.lead_replaced(self._book.read, ours):
             return ()
-        found = records.conversations_near(self._book.read, calls_near_lead(lead))
-        return [call.id for call in found if self._book.stand(Told.of(call)).lead is None]
+        found = records.conversations_near(self._book.read, calls_near_lead(lead), self._book.memory.conversations)
+        return [standing.told.id for standing in self._book.stand(found) if standing.lead is None]
 
     def weigh(self, ours: int, number: int) -> Evidence:
         """The evidence of one pair."""
@@ -291,24 +244,24 @@ class Leads(Source[int]):
 
     def log_odds(self, number: int) -> float:
         """As once nobody waits."""
-        return lead_log_odds(self._book.standing(number).told, told_waits=False, lead_waits=False)
+        return lead_log_odds(self._book.standing(number).told.lead_expected, told_waits=False, lead_waits=False)
 
     def _rate(self, told: Told) -> float:
-        if told.id not in self._rates:
+        found = self._rates.get(told.id)
+        if found is None:
             end_ms = next((reading.end_ms for reading in told.readings if reading.end_ms is not None), told.about_ms)
-            reach = self._settings.window
-            count = 0
-            if end_ms is not None:
-                middle = moment_of(end_ms)
-                count = records.leads_around(self._book.read, Span(middle - reach, middle + reach))
-            self._rates[told.id] = rate_of(0, count, max(1.0, reach.total_seconds()))
-        return self._rates[told.id]
+            count = 0 if end_ms is None else len(self._taken.around(end_ms, self._window_s))
+            found = self._rates[told.id] = rate_of(0, count, self._window_s)
+        return found
 
-    def _open(self, number: int) -> bool:
-        if number not in self._taken:
-            held = records.pairing_of_lead(self._book.read, number)
-            self._taken[number] = held is not None and self._book.standing(held.conversation_id).lead == number
-        return not self._taken[number]
+    def _look_into(self, numbers: Sequence[int]) -> None:
+        """Find out of these leads which are nobody's beyond question."""
+        new = [number for number in numbers if number not in self._open]
+        if new:
+            holders = records.holders_of_leads(self._book.read, new)
+            for number in new:
+                fixed = number in holders and self._book.standing(holders[number]).lead == number
+                self._open[number] = not fixed
 
 
 def calls_near_group(group: Group, settings: MatchSettings) -> Near:

@@ -172,15 +172,16 @@ class Offsets:
     lessons: Mapping[str, Sequence[Lesson]] = field(default_factory=dict)
 
     @cached_property
-    def _tables(self) -> dict[Key, Table]:
+    def _tables(self) -> dict[tuple[str, Quantity, Anchor, bool], Table]:
         return {}
 
     def table(self, recorder: str, quantity: Quantity, anchor: Anchor, *, by_mtime: bool = False) -> Table:
         """The density of one distance for one recorder."""
-        key = Key(recorder if recorder in self.lessons else "", quantity, anchor, by_mtime)
-        found = self._tables.get(key)
+        asked = (recorder, quantity, anchor, by_mtime)
+        found = self._tables.get(asked)
         if found is None:
-            found = self._tables[key] = self._made(key)
+            key = Key(recorder if recorder in self.lessons else "", quantity, anchor, by_mtime)
+            found = self._tables[asked] = self._made(key)
         return found
 
     def _made(self, key: Key) -> Table:

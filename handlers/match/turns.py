@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Literal
 
 from handlers.match.offsets import BIN_MS, Shape, Table, even, normal
@@ -116,7 +117,7 @@ def fit(heard: Heard, lines: Sequence[Line], start_ms: int, skews: Table) -> Fit
     for role, place in places:
         row = _row(heard, role, place - last + 1, place - first + 1)
         row.reverse()
-        whole = [before + share for before, share in zip(whole, row, strict=True)]
+        whole = list(map(add, whole, row))
     densities = skews.density[first - skews.first_ms // BIN_MS : last - skews.first_ms // BIN_MS]
     known = sum(densities) or 1.0
     top = max(whole)

@@ -19,6 +19,7 @@ from handlers.records.rows import (
     lead_of,
     maybe_micros,
     micros,
+    places,
     recording_of,
     speech_out,
     times_of,
@@ -199,6 +200,19 @@ def unread(read: Reader) -> bool:
         "SELECT 1 FROM job WHERE lane = 'intake' AND state = 'running' LIMIT 1"
     )
     return bool(rows)
+
+
+def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """``recording_ids`` of many groups; those that have none are left out."""
+    rows = read.rows(
+        f"SELECT group_key, id FROM recording WHERE group_key IN ({places(group_keys)}) AND NOT EXISTS (SELECT 1 FROM "
+        "item AS newer JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) ORDER BY id",
+        group_keys,
+    )
+    found: dict[str, tuple[int, ...]] = {}
+    for row in rows:
+        found[row["group_key"]] = (*found.get(row["group_key"], ()), row["id"])
+    return found
 
 
 def recording_ids(read: Reader, group_key: str) -> tuple[int, ...]:

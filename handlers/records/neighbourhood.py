@@ -1,7 +1,7 @@
 """Who may be whose partner: everything near in time, or sharing an id. Each query runs on an index.
 
-Conversations come without what was said (``document`` and ``turns`` are empty). Files that a newer version replaces
-are left out: the newer one speaks for them.
+Conversations and leads come without what was said (``document`` and ``turns`` are empty). Files that a newer version
+replaces are left out: the newer one speaks for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from daemon.contract import Reader
 from daemon.errors import UnknownSubject
 from handlers.model import Conversation, Lead
-from handlers.records.rows import CONVERSATION_TIMES, lead_of, micros, places, times_of
+from handlers.records.rows import CONVERSATION_TIMES, LEAD_TIMES, Kept, lead_times_of, micros, places, times_of
 
 _NEWEST_CONVERSATION = (
     "NOT EXISTS (SELECT 1 FROM item AS newer JOIN conversation AS later ON later.id = newer.id "
@@ -60,16 +60,17 @@ _LONE_CONVERSATION = "coalesce(start_source, 'name') = 'name'"  # as the partial
 _LONE_RECORDING = "coalesce(start_source, 'file') = 'file'"
 
 
-def conversation_times(read: Reader, conversation_id: int) -> Conversation:
-    """The conversation without what was said; raises UnknownSubject."""
+def conversation_times(read: Reader, conversation_id: int, kept: Kept[Conversation] | None = None) -> Conversation:
+    """The conversation without what was said; raises UnknownSubject. ``kept`` as in ``conversations_near``."""
     rows = read.rows(f"SELECT {CONVERSATION_TIMES} FROM conversation WHERE id = ?", (conversation_id,))
     if not rows:
         raise UnknownSubject(f"no call c{conversation_id}")
-    return times_of(rows[0])
+    return (kept or Kept(times_of)).value(rows[0])
 
 
-def conversations_near(read: Reader, near: Near) -> list[Conversation]:
-    """Conversations that could be a subject's partner, by any of their times or ids."""
+def conversations_near(read: Reader, near: Near, kept: Kept[Conversation] | None = None) -> list[Conversation]:
+    """Conversations that could be a subject's partner, by any of their times or ids. ``kept``: made before, and used
+    again where their rows are as they were."""
     branches = [
         *_between("conversation", ("start_us", "session_us"), near.starts),
         *_between("conversation", ("end_us", "saved_us"), near.ends),
@@ -86,7 +87,8 @@ def conversations_near(read: Reader, near: Near) -> list[Conversation]:
         "ORDER BY id",
         found,
     )
-    return [times_of(row) for row in rows]
+    kept = kept or Kept(times_of)
+    return [kept.value(row) for row in rows]
 
 
 def groups_near(read: Reader, near: Near) -> list[str]:
@@ -111,8 +113,9 @@ def groups_near(read: Reader, near: Near) -> list[str]:
     return [row["group_key"] for row in rows]
 
 
-def leads_near(read: Reader, near: Near) -> list[Lead]:
-    """Leads that could be a subject's partner: a lead's time is when it was taken, so ``ends`` is where to look."""
+def leads_near(read: Reader, near: Near, kept: Kept[Lead] | None = None) -> list[Lead]:
+    """Leads that could be a subject's partner: a lead's time is when it was taken, so ``ends`` is where to look.
+    ``kept`` as in ``conversations_near``."""
     branches = [
         *_between("lead", ("taken_us", "stamp_us"), near.ends),
         *_numbered("lead", ("taken_us", "stamp_us"), near),
@@ -122,34 +125,41 @@ def leads_near(read: Reader, near: Near) -> list[Lead]:
     found = _ids(read, branches)
     if not found:
         return []
-    rows = read.rows(f"SELECT * FROM lead WHERE id IN ({places(found)}) AND {_NEWEST_LEAD} ORDER BY id", found)
-    return [lead_of(row) for row in rows]
-
-
-def most_around(read: Reader, conversations: Span, recordings: Span) -> int:
-    """How many calls there were in a stretch of time: as many as conversations or recordings began in it, whichever
-    are more. ``recordings`` is the same stretch by the recorders' clock."""
     rows = read.rows(
-        f"SELECT max((SELECT count(*) FROM conversation WHERE start_us BETWEEN ? AND ? AND {_NEWEST_CONVERSATION}), "
-        f"(SELECT count(DISTINCT group_key) FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING}))",
-        (
-            micros(conversations.first),
-            micros(conversations.last),
-            micros(recordings.first),
-            micros(recordings.last),
-        ),
+        f"SELECT {LEAD_TIMES} FROM lead WHERE id IN ({places(found)}) AND {_NEWEST_LEAD} ORDER BY id", found
     )
-    count: int = rows[0][0]
-    return count
+    kept = kept or Kept(lead_times_of)
+    return [kept.value(row) for row in rows]
 
 
-def leads_around(read: Reader, span: Span) -> int:
-    """How many leads were taken in a stretch of time."""
-    count: int = read.rows(
-        "SELECT count(*) FROM lead WHERE coalesce(taken_us, stamp_us) BETWEEN ? AND ?",
+def conversation_starts(read: Reader, span: Span) -> list[int]:
+    """When conversations began in a stretch of time, in microseconds, in order."""
+    rows = read.rows(
+        f"SELECT start_us FROM conversation WHERE start_us BETWEEN ? AND ? AND {_NEWEST_CONVERSATION} "
+        "ORDER BY start_us",
         (micros(span.first), micros(span.last)),
-    )[0][0]
-    return count
+    )
+    return [row[0] for row in rows]
+
+
+def group_starts(read: Reader, span: Span) -> list[tuple[int, str]]:
+    """When recordings began in a stretch of time, in microseconds, in order, each with the key of its group."""
+    rows = read.rows(
+        f"SELECT start_us, group_key FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} "
+        "ORDER BY start_us, group_key",
+        (micros(span.first), micros(span.last)),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def lead_moments(read: Reader, span: Span) -> list[int]:
+    """When leads were taken in a stretch of time, in microseconds, in order."""
+    rows = read.rows(
+        "SELECT coalesce(taken_us, stamp_us) AS us FROM lead WHERE coalesce(taken_us, stamp_us) BETWEEN ? AND ? "
+        "ORDER BY us",
+        (micros(span.first), micros(span.last)),
+    )
+    return [row[0] for row in rows]
 
 
 _Branch = tuple[str, tuple[object, ...]]

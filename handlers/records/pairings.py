@@ -7,13 +7,14 @@ decision that moves a partner therefore states ``Unpaired`` before ``Paired``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Row
 from typing import Any, Literal
 
 from daemon.contract import Reader, Tx
-from handlers.records.rows import dumps, micros, moment
+from handlers.records.rows import dumps, micros, moment, places
 
 RecordingState = Literal["waiting", "matched", "ambiguous", "alone"]
 LeadState = Literal["waiting", "matched", "ambiguous", "none"]
@@ -260,6 +261,29 @@ def pairing(read: Reader, conversation_id: int) -> Pairing | None:
     return _pairing_of(rows[0]) if rows else None
 
 
+def paired_among(read: Reader, conversation_ids: Sequence[int]) -> set[int]:
+    """Those of the conversations that have a recording or a lead."""
+    marks = places(conversation_ids)
+    rows = read.rows(
+        f"SELECT conversation_id FROM pairing WHERE conversation_id IN ({marks}) "
+        f"UNION SELECT conversation_id FROM lead_pairing WHERE conversation_id IN ({marks})",
+        (*conversation_ids, *conversation_ids),
+    )
+    return {row[0] for row in rows}
+
+
+def holders_of_groups(read: Reader, group_keys: Sequence[str]) -> dict[str, int]:
+    """The conversations that these groups are paired with."""
+    sql = f"SELECT group_key, conversation_id FROM pairing WHERE group_key IN ({places(group_keys)})"
+    return {row[0]: row[1] for row in read.rows(sql, group_keys)}
+
+
+def holders_of_leads(read: Reader, lead_ids: Sequence[int]) -> dict[int, int]:
+    """The conversations that these leads are paired with."""
+    sql = f"SELECT lead_id, conversation_id FROM lead_pairing WHERE lead_id IN ({places(lead_ids)})"
+    return {row[0]: row[1] for row in read.rows(sql, lead_ids)}
+
+
 def pairing_of_group(read: Reader, group_key: str) -> Pairing | None:
     """The pairing that holds this group."""
     rows = read.rows("SELECT * FROM pairing WHERE group_key = ?", (group_key,))
@@ -276,6 +300,12 @@ def pairing_of_lead(read: Reader, lead_id: int) -> LeadPairing | None:
     """The pairing that holds this lead."""
     rows = read.rows("SELECT * FROM lead_pairing WHERE lead_id = ?", (lead_id,))
     return _lead_pairing_of(rows[0]) if rows else None
+
+
+def refusals_among(read: Reader, conversation_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """Every pair of these conversations that a person said no to, as (conversation, partner)."""
+    sql = f"SELECT conversation_id, partner FROM refusal WHERE conversation_id IN ({places(conversation_ids)})"
+    return {(row[0], row[1]) for row in read.rows(sql, conversation_ids)}
 
 
 def refusals(read: Reader, conversation_id: int) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from sqlite3 import Row
+from typing import Any, Generic, TypeVar
 
 from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource, Turn
 
@@ -41,6 +42,30 @@ def dumps(value: object) -> str:
 def places(values: Sequence[object]) -> str:
     """``?, ?, ?`` for an IN list."""
     return ", ".join("?" * len(values))
+
+
+T = TypeVar("T")
+
+MOST_KEPT = 20_000
+"""Values kept: about 20 MB of conversations."""
+
+
+class Kept(Generic[T]):
+    """Values made of rows, used again as long as their rows stay as they were."""
+
+    def __init__(self, make: Callable[[Row], T]) -> None:
+        self._make = make
+        self._known: dict[int, tuple[tuple[object, ...], T]] = {}
+
+    def value(self, row: Row) -> T:
+        """The value of a row that has an ``id`` in front: the very same object where nothing changed."""
+        columns = tuple(row)
+        known = self._known.get(row[0])
+        if known is None or known[0] != columns:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            known = self._known[row[0]] = (columns, self._make(row))
+        return known[1]
 
 
 def recording_of(row: Row) -> Recording:
@@ -131,10 +156,23 @@ def turns_out(turns: Sequence[Turn]) -> str:
 
 def lead_of(row: Row) -> Lead:
     """The value of a row of ``lead``."""
+    return _lead(row, json.loads(row["document"]))
+
+
+LEAD_TIMES = "id, name, stamp_us, taken_us, session_id, number, registered_us"
+"""A lead without what it says: all the matcher looks at."""
+
+
+def lead_times_of(row: Row) -> Lead:
+    """The value of a row of ``LEAD_TIMES``: ``document`` is left empty."""
+    return _lead(row, {})
+
+
+def _lead(row: Row, document: dict[str, Any]) -> Lead:
     return Lead(
         id=row["id"],
         name=row["name"],
-        document=json.loads(row["document"]),
+        document=document,
         stamp=maybe_moment(row["stamp_us"]),
         taken_at=maybe_moment(row["taken_us"]),
         session_id=row["session_id"],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.match.assign import Neighbourhood, RecordingDecision, Standing, assign, rounded
-from handlers.match.evidence import IMPOSSIBLE, Evidence, Experience
+from handlers.match.evidence import IMPOSSIBLE, Evidence, Experience, Said
 from handlers.match.values import Told
 from handlers.model import Conversation, Lead, Recording, Side, TimeSource
 from handlers.settings import MatchSettings
@@ -177,7 +177,7 @@ def test_unequal_numbers_never_pair_however_well_times_fit() -> None:
 
 def test_a_refused_pair_never_pairs() -> None:
     near = neighbourhood([conversation(1, session_id="k")], [recording(2, -2, 63, session_id="k")])
-    refused = replace(near, recording_pairs={("r2", 1): Evidence((), IMPOSSIBLE)})
+    refused = replace(near, recording_pairs={("r2", 1): Evidence(IMPOSSIBLE, Said(()))})
     found = assign(refused, at(WAIT_S), SETTINGS, EXPERIENCE)[1].recording
     assert (found.state, found.group, found.explanation["candidates"]) == ("alone", None, [])
 

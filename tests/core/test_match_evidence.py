@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handlers.match.evidence import (
     OTHER_ID,
@@ -15,16 +17,16 @@ from handlers.match.evidence import (
     Experience,
     Term,
     heard_fit,
-    lead_log_odds,
     listened,
-    weigh_lead,
     weigh_recording,
 )
-from handlers.match.values import Group, Told
+from handlers.match.lead_evidence import lead_log_odds, weigh_lead
+from handlers.match.values import Group, Reading, Told, ms_of
 from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource, Turn
 from tests.support.records import at, conversation, lead, recording
 
 A, B = "+15550100", "+15550101"
+NOON_MS = ms_of(at(0))
 HOPELESS = -20.0
 """What no odds of a partner being there can outweigh."""
 
@@ -364,13 +366,10 @@ def test_a_lead_with_the_whole_second_of_a_transcript_is_worth_a_coincidence() -
 
 
 def test_what_a_transcript_says_of_a_lead_makes_it_likely_or_not() -> None:
-    odds = [
-        lead_log_odds(Told.of(conversation(1, lead_expected=said)), told_waits=False, lead_waits=False)
-        for said in (False, None, True)
-    ]
+    odds = [lead_log_odds(said, told_waits=False, lead_waits=False) for said in (False, None, True)]
     assert odds == sorted(odds)
     assert odds[2] - odds[0] > math.log(1000)
-    waiting = lead_log_odds(Told.of(conversation(1, lead_expected=True)), told_waits=True, lead_waits=True)
+    waiting = lead_log_odds(True, told_waits=True, lead_waits=True)
     assert waiting < odds[2]
 
 
@@ -418,3 +417,47 @@ def test_lines_are_as_wrong_as_the_fields_beside_them_where_the_names_fit() -> N
     assert names(own)["turns"] == "fits"
     assert own.heard is not None
     assert own.heard.log_share > math.log(100)
+
+
+@given(
+    begins=st.integers(-90, 90),
+    length=st.integers(1, 400),
+    told_length=st.none() | st.integers(1, 400),
+    source=st.sampled_from([TimeSource.NAME, TimeSource.CONTAINER, TimeSource.FILE]),
+    start=st.none() | st.just(0.0),
+    saved=st.none() | st.integers(0, 500),
+    rate=st.floats(1 / 3600, 5.0),
+)
+def test_what_is_added_up_is_the_sum_of_what_is_told(
+    begins: int,
+    length: int,
+    told_length: int | None,
+    source: TimeSource,
+    start: float | None,
+    saved: int | None,
+    rate: float,
+) -> None:
+    call = conversation(1, start, told_length, saved=saved, name="t.json")
+    found = weigh(recording(2, begins, length, source=source), call=call, rate=rate)
+    told = sum(term.log_weight for term in found.terms)
+    assert found.log_share == pytest.approx(told, abs=1e-9) if found.terms else found.log_share == -math.inf
+
+
+@given(taken=st.integers(-700, 200), length=st.integers(1, 400), rate=st.floats(1 / 3600, 5.0))
+def test_the_same_for_leads(taken: int, length: int, rate: float) -> None:
+    found = weigh_the(lead(2, taken), conversation(1, 0.0, length), rate)
+    assert found.log_share == pytest.approx(sum(term.log_weight for term in found.terms), abs=1e-9)
+
+
+@given(readings=st.lists(st.tuples(st.integers(-60, 60), st.integers(1, 300)), min_size=2, max_size=2))
+def test_two_readings_are_as_probable_as_either(readings: list[tuple[int, int]]) -> None:
+    """A transcript that contradicts itself may be right in either half; what both say is their mean."""
+    (begins, length), (begins_too, length_too) = readings
+    heard = Group.of([recording(2, -2, 63)])
+    one = Reading(begins * 1000 + NOON_MS, "field", (begins + length) * 1000 + NOON_MS, "field")
+    other = Reading(begins_too * 1000 + NOON_MS, "session", (begins_too + length_too) * 1000 + NOON_MS, "name")
+    both, first, second = (
+        weigh_recording(heard, Told(1, said), Experience(), rate=SPARSE).log_share
+        for said in ((one, other), (one,), (other,))
+    )
+    assert math.exp(both) == pytest.approx((math.exp(first) + math.exp(second)) / 2, rel=1e-9)

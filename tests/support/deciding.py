@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handlers.match.assign import Decision, Neighbourhood, Standing, assign
-from handlers.match.evidence import CLOSE_S, Experience, rate_of, weigh_lead, weigh_recording
+from handlers.match.evidence import CLOSE_S, Experience, rate_of, weigh_recording
+from handlers.match.lead_evidence import weigh_lead
 from handlers.match.values import Group, Told, maybe_ms
 from handlers.model import Conversation, Lead, Recording
 from handlers.settings import MatchSettings

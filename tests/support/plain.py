@@ -100,7 +100,7 @@ class Plain(Source[str]):
 
     def log_odds(self, number: int) -> float:
         """As once nobody waits."""
-        return self.experience.log_odds(told_waits=False, group_waits=False)
+        return self.experience.last_log_odds
 
     def rate(self, number: int) -> float:
         """Calls a second around a conversation."""

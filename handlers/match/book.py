@@ -1,0 +1,143 @@
+"""What the matcher reads of the ledger: each conversation once a job, many at once, and what is dear to find out kept
+from one job to the next.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from daemon.contract import Reader
+from handlers import records
+from handlers.match.assign import Standing
+from handlers.match.fixed import fixed_group, fixed_lead
+from handlers.match.turns import Fit
+from handlers.match.values import Group, Told, lines_of, moment_of
+from handlers.model import Conversation, Lead
+from handlers.records import Kept, Span, lead_times_of, times_of
+
+MOST_KEPT = 40_000
+"""Pairs whose fit is kept in memory: about 10 MB."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is dear to find out, kept from one job to the next: what is heard in a group, and how lines fit it.
+
+    It holds for one ``Experience``; ``MOST_KEPT`` pairs are the neighbours of the last few thousand files.
+    """
+
+    fits: dict[tuple[str, tuple[int, ...], int], Fit | None] = field(default_factory=dict)
+    groups: dict[str, tuple[tuple[int, ...], Group]] = field(default_factory=dict)
+    conversations: Kept[Conversation] = field(default_factory=lambda: Kept(times_of))
+    leads: Kept[Lead] = field(default_factory=lambda: Kept(lead_times_of))
+    _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
+
+    def forget_fits(self) -> None:
+        """Something else is expected from now on."""
+        self.fits.clear()
+
+    def group(self, key: str, ids: tuple[int, ...]) -> Group | None:
+        """A group that was kept, if it still has these recordings."""
+        kept = self.groups.get(key)
+        return kept[1] if kept is not None and kept[0] == ids else None
+
+    def keep(self, group: Group, ids: tuple[int, ...]) -> Group:
+        """Remember a group; what was kept before is dropped once it is too much."""
+        if len(self.groups) >= MOST_KEPT // 20 or len(self.fits) >= MOST_KEPT:
+            self.groups.clear()
+            self.fits.clear()
+        self.groups[group.key] = (ids, group)
+        return group
+
+    def told(self, conversation: Conversation) -> Told:
+        """What a conversation tells, made once for each state of its row."""
+        kept = self._tolds.get(conversation.id)
+        if kept is None or kept[0] is not conversation:
+            if len(self._tolds) >= MOST_KEPT // 4:
+                self._tolds.clear()
+            kept = self._tolds[conversation.id] = (conversation, Told.of(conversation))
+        return kept[1]
+
+
+@dataclass(slots=True)
+class Book:
+    """The conversations of the ledger, each read once. ``sent_too``: nothing sent is beyond question."""
+
+    read: Reader
+    memory: Memory
+    sent_too: bool = False
+    _standings: dict[int, Standing] = field(default_factory=dict)
+    _refusals: set[tuple[int, str]] = field(default_factory=set)
+
+    def standing(self, number: int) -> Standing:
+        """A conversation with what is beyond question about it."""
+        found = self._standings.get(number)
+        if found is None:
+            conversation = records.conversation_times(self.read, number, self.memory.conversations)
+            [found] = self.stand([conversation])
+        return found
+
+    def stand(self, conversations: Iterable[Conversation]) -> list[Standing]:
+        """The same for several that were read already."""
+        tolds = [self.memory.told(conversation) for conversation in conversations]
+        new = {told.id: told for told in tolds if told.id not in self._standings}
+        if new:
+            paired = records.paired_among(self.read, list(new))
+            self._refusals |= records.refusals_among(self.read, list(new))
+            for number, told in new.items():
+                self._standings[number] = self._stands(told) if number in paired else Standing(told)
+        return [self._standings[told.id] for told in tolds]
+
+    def _stands(self, told: Told) -> Standing:
+        """One that has a partner."""
+        group = fixed_group(self.read, told.id, sent_too=not self.sent_too)
+        return Standing(told, group, fixed_lead(self.read, told.id))
+
+    def told(self, number: int) -> Told:
+        """A conversation with its lines."""
+        told = self.standing(number).told
+        if told.lines is None:
+            told.lines = lines_of(records.turns(self.read, number))
+        return told
+
+    def refused(self, number: int, partner: str) -> bool:
+        """Whether a person said no to the pair."""
+        return (number, partner) in self._refusals
+
+
+SLACK = timedelta(minutes=2)
+"""Read beyond what is asked for, since the next to be asked about is near."""
+
+M = TypeVar("M")
+
+
+class Moments(Generic[M]):
+    """What happened when, read a stretch at a time and counted from memory. ``us`` says when one of them was."""
+
+    def __init__(self, load: Callable[[Span], Sequence[M]], us: Callable[[M], int]) -> None:
+        self._load, self._us = load, us
+        self._span: Span | None = None
+        self._found: Sequence[M] = ()
+
+    def around(self, middle_ms: int, reach_s: float) -> Sequence[M]:
+        """All within ``reach_s`` seconds to either side, both ends included."""
+        middle, reach = moment_of(middle_ms), timedelta(seconds=reach_s)
+        self._cover(Span(middle - reach, middle + reach))
+        reach_us = round(reach_s * 1e6)
+        first = bisect_left(self._found, middle_ms * 1000 - reach_us, key=self._us)
+        last = bisect_right(self._found, middle_ms * 1000 + reach_us, key=self._us)
+        return self._found[first:last]
+
+    def _cover(self, span: Span) -> None:
+        known = self._span
+        if known is not None and known.first <= span.first and span.last <= known.last:
+            return
+        first, last = span.first - SLACK, span.last + SLACK
+        if known is not None:
+            first, last = min(first, known.first), max(last, known.last)
+        self._span = Span(first, last)
+        self._found = self._load(self._span)
