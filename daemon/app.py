@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import handlers
-from daemon import trace
+from daemon import erase, trace
 from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
 from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
@@ -31,7 +31,15 @@ from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run import once
 from daemon.run.once import Outcome
 from daemon.vitals import Vitals
-from handlers.settings import OLD_NAMES, CollectSettings, CompressSettings, CrmSettings, MatchSettings, StorageSettings
+from handlers.settings import (
+    OLD_NAMES,
+    CollectSettings,
+    CompressSettings,
+    CrmSettings,
+    MatchSettings,
+    RetentionSettings,
+    StorageSettings,
+)
 
 if TYPE_CHECKING:
     from daemon.run.runner import Runner
@@ -44,7 +52,7 @@ STOP_GRACE_S = 18.0
 ONLY_BY_RESTART = frozenset({"state.dir", "http.listen", "http.token_file", "log.format"})
 """Settings that stay as they were when the configuration is read anew."""
 
-SOURCES = ("handlers.migrations",)
+SOURCES = ("handlers.migrations", "handlers.privacy.migrations")
 """Packages whose migrations follow the machine's."""
 
 
@@ -55,6 +63,7 @@ class Config(MachineConfig):
     crm: CrmSettings = CrmSettings()
     storage: StorageSettings = StorageSettings()
     compress: CompressSettings = CompressSettings()
+    retention: RetentionSettings = RetentionSettings()
     collect: CollectSettings = CollectSettings()
 
 
@@ -115,6 +124,7 @@ class House:
             timezone=config.watch.timezone,
             markers=str(self.path(config.collect.markers)),
             match=config.match,
+            retention=config.retention,
             crm=config.crm,
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
             secret=self._secret,
@@ -193,18 +203,22 @@ class House:
         """Do a person's command without a daemon, under the ledger's lock."""
         ledger = self.open_ledger(lambda _event: None)
         try:
-            return do(ledger, self.acts, name, args, dry_run=dry_run)
+            erase.resume(ledger, self.rooms)
+            return do(ledger, self, name, args, dry_run=dry_run)
         finally:
             ledger.close()
 
 
-def do(ledger: Ledger, acts: Mapping[str, Act], name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
+def do(ledger: Ledger, house: House, name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
     """Do a person's command by its name."""
+    acts = house.acts
     if name == "ledger.copy":
         target = Path(args["target"])
         if not dry_run:
             ledger.copy(target)
         return {"copied_to": str(target)}
+    if name == "erase":
+        return erase.erase(ledger, house.rooms, args, acts[erase.FIND], dry_run=dry_run)
     if name not in acts:
         raise BadRequest(f"this daemon knows no command {name!r}", fix="restart it: it may be older than the program")
     return ledger.act(name, acts[name], args, dry_run=dry_run)
@@ -342,6 +356,7 @@ class Daemon:
 
         ledger, house = self.ledger, self._house
         ledger.recover()
+        erase.resume(ledger, house.rooms)
         if ledger.is_new:
             self._first_start()
         control = ControlServer(house.paths.control, self._act)
@@ -396,7 +411,7 @@ class Daemon:
         self._workers.append(_whatever_the_time(schedule.close))
 
     def _act(self, name: str, args: Mapping[str, Any], dry_run: bool) -> Json:
-        answer = do(self.ledger, self._house.acts, name, args, dry_run=dry_run)
+        answer = do(self.ledger, self._house, name, args, dry_run=dry_run)
         if name in ("ledger.adopt", "ledger.redeliver") and not dry_run:
             with self._changing:
                 if self.runner is None and not self.stopping.is_set():

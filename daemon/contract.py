@@ -364,6 +364,20 @@ Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """What a room knows of some items beyond their rows, for whoever erases them.
+
+    ``words`` are those by which anything else may name them: names, ids, numbers; each at least six characters long.
+    ``files`` are files that callspool wrote about them, as absolute folder and name. ``todo`` is what only a person
+    can do elsewhere. All of it is shown to that person and kept nowhere.
+    """
+
+    words: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    todo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One line of ``doctor``: what was looked at, how it stands, what follows, and the command that mends it."""
 
@@ -458,6 +472,8 @@ class Room:
     """Run once, when the ledger is new, before anything is watched."""
     adopt: tuple[Fact, ...] = ()
     """Written when a person ends hold mode by adopting: what is known so far counts as done."""
+    traces: Callable[[Reader, Sequence[int]], Traces] | None = None
+    """What it knows of these items: asked before they are erased. Rows that name them are erased by themselves."""
     redeliver: Callable[[Reader], Acted] | None = None
     """What witnesses outside the ledger say was done, when a person ends hold mode by redelivering."""
     close: Callable[[], None] = _nothing

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import typer
 
     from daemon.contract import Desk, Machine, Room
-    from handlers.settings import CrmSettings, MatchSettings
+    from handlers.settings import CrmSettings, MatchSettings, RetentionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Settings:
     timezone: str
     markers: str
     match: MatchSettings
+    retention: RetentionSettings
     crm: CrmSettings
     crm_token: str | None
     secret: Callable[[str], str | None]
@@ -44,6 +45,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.intake.names import Configured
     from handlers.intake.room import intake
     from handlers.match.room import room as match
+    from handlers.privacy.room import room as privacy
 
     return (
         intake(
@@ -65,6 +67,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             conversations=settings.conversations_name,
             renewed=lambda: settings.secret("crm.token_file"),
         ),
+        privacy(settings.retention, settings.match.region, machine),
     )
 
 
@@ -74,5 +77,6 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
     Needs no configuration.
     """
     from handlers.match.verbs import verbs as match
+    from handlers.privacy.verbs import erase_verbs, hold_verbs
 
-    return (("match", match(desk)),)
+    return (("match", match(desk)), (None, erase_verbs(desk)), ("hold", hold_verbs(desk)))

@@ -37,6 +37,12 @@ def _positive(given: timedelta) -> timedelta:
     return given
 
 
+def _a_day(given: timedelta) -> timedelta:
+    if given < timedelta(days=1):
+        raise ValueError("a day or more")
+    return given
+
+
 def _pattern(given: str) -> str:
     try:
         re.compile(given)
@@ -212,6 +218,20 @@ class CompressSettings(Section):
     index: str | None = None
     at: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
     keep_original: Duration = timedelta(hours=24)
+
+
+class RetentionRule(Section):
+    """From this age on, counted from the CRM's acceptance of the call, these sources are removed."""
+
+    after: Annotated[Duration, AfterValidator(_a_day)]
+    remove: Annotated[tuple[Literal["recordings", "conversations", "leads"], ...], Field(min_length=1)]
+
+
+class RetentionSettings(Section):
+    """What is let go by age. Nothing that was not delivered is ever removed."""
+
+    rules: tuple[RetentionRule, ...] = ()
+    at: Annotated[str, AfterValidator(_cron)] = "30 3 * * *"
 
 
 class CollectSettings(Section):

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from daemon.ledger.ledger import StatePaths
 
 
+SOON_S = 30.0
+PATIENCE_S: Mapping[str, float] = {"erase": 3600.0, "ledger.copy": 3600.0}
+"""Seconds to wait for acts that read or write the whole ledger; any other is done soon."""
+
+
 @dataclass
 class CommandDesk:
     """The contract's ``Desk``, made once for a command from the flags that stand anywhere on its line."""
@@ -83,7 +88,7 @@ class CommandDesk:
         if pid is None:
             return self.house.act_alone(name, args, dry_run=dry_run)
         try:
-            return ask(self.paths.control, name, args, dry_run=dry_run)
+            return ask(self.paths.control, name, args, dry_run=dry_run, patience_s=PATIENCE_S.get(name, SOON_S))
         except (FileNotFoundError, ConnectionError) as error:
             raise BadRequest(
                 f"callspool (pid {pid}) holds the ledger but takes no commands now ({type(error).__name__})",

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 
 from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat, printable
 from daemon.contract import Event, JobSpec, Json
+from daemon.ledger.erasing import is_erased
 from daemon.ledger.jobs import add_job, wake_for
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import Writer, WriteTx, dumps
@@ -134,6 +135,10 @@ class LedgerFiles:
         return self._writer.submit("root.moved", moved)
 
     def _settle(self, tx: WriteTx, settled: Settled) -> None:
+        if is_erased(tx, settled.role, settled.sha256):
+            place = (settled.root_id, settled.folder, settled.name, settled.stat)
+            _saw(tx, Sighting(*place, FileState.ATTENTION, "was erased and came back; delete it, it is not taken"))
+            return
         folder_id = _folder_id(tx, settled.root_id, settled.folder)
         before = tx.row(
             "SELECT item_id, first_seen_us FROM file WHERE folder_id = ? AND name = ?", (folder_id, settled.name)

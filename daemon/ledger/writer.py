@@ -141,6 +141,14 @@ class _Queued:
     tx: WriteTx | None = None
 
 
+@dataclass(slots=True)
+class _Alone:
+    """Something that must stand between transactions, such as VACUUM."""
+
+    run: Callable[[sqlite3.Connection], None]
+    future: Future[None]
+
+
 class Writer:
     """The thread that owns the writing connection.
 
@@ -167,7 +175,7 @@ class Writer:
         self._on_pause = on_pause
         self._on_fatal = on_fatal
         self._retry_s = retry_s
-        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Queued | _Alone | None] = queue.SimpleQueue()
         self._door = threading.Lock()
         self._closing = threading.Event()
         self._damage: LedgerDamaged | None = None
@@ -192,6 +200,16 @@ class Writer:
         """Queue a transaction and wait until it is durable."""
         return self.submit(name, run).result()
 
+    def alone(self, run: Callable[[sqlite3.Connection], None]) -> None:
+        """Run something between two transactions that cannot be inside one, and wait for it."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+        with self._door:
+            if self._closing.is_set():
+                raise Defect("the ledger was closed")
+            self._queue.put(_Alone(run, future))
+        future.result()
+
     @property
     def paused(self) -> bool:
         """True while commits fail: disk full, or the file held by another program."""
@@ -207,29 +225,41 @@ class Writer:
     def _loop(self) -> None:
         last = False
         while not last:
-            batch, last = self._next_batch()
+            batch, alone, last = self._next_batch()
             if batch:
                 self._commit(batch)
+            if alone is not None:
+                self._run_alone(alone)
         if self._damage is None:
             with suppress(sqlite3.Error):  # only tidies up: the next start reads the WAL as well
                 self._connection.execute(f"PRAGMA busy_timeout = {CLOSING_BUSY_MS}")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
-    def _next_batch(self) -> tuple[list[_Queued], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], True
-        batch = [first]
-        while len(batch) < BATCH:
+    def _next_batch(self) -> tuple[list[_Queued], _Alone | None, bool]:
+        """What is queued, up to what must stand alone; and whether that was the last."""
+        batch: list[_Queued] = []
+        entry = self._queue.get()
+        while entry is not None:
+            if isinstance(entry, _Alone):
+                return batch, entry, False
+            batch.append(entry)
+            if len(batch) == BATCH:
+                return batch, None, False
             try:
                 entry = self._queue.get_nowait()
             except queue.Empty:
-                break
-            if entry is None:
-                return batch, True
-            batch.append(entry)
-        return batch, False
+                return batch, None, False
+        return batch, None, True
+
+    def _run_alone(self, entry: _Alone) -> None:
+        try:
+            entry.run(self._connection)
+        except Exception as error:  # noqa: BLE001 - whoever asked for it is told
+            ours = translate(error) if isinstance(error, sqlite3.Error) else error
+            entry.future.set_exception(ours)
+        else:
+            entry.future.set_result(None)
 
     def _commit(self, batch: list[_Queued]) -> None:
         """Run and commit a batch, again and again until the disk takes it; resolve its futures."""

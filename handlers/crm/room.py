@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from daemon.contract import Fields, Finding, Lane, Machine, Patience, Reader, Room, Subject
+from daemon.contract import Fields, Finding, Lane, Machine, Patience, Reader, Room, Subject, Traces
 from daemon.errors import DeliveryError
 from handlers import records
 from handlers.crm.client import CrmClient, origin_of
 from handlers.crm.handler import KIND, CallHandler, Destinations, is_configured
-from handlers.crm.markers import MARKER, MarkerPerformer, first_start
+from handlers.crm.markers import MARKER, SUFFIX, MarkerPerformer, first_start
 from handlers.crm.performers import CALL, UPLOAD, CallPerformer, UploadPerformer
 from handlers.settings import CrmSettings
 
@@ -60,6 +60,7 @@ def room(
         first_start=partial(first_start, markers),
         adopt=(records.AllAdopted(),),
         redeliver=partial(first_start, markers),
+        traces=partial(traces, markers),
         close=client.close,
     )
 
@@ -82,6 +83,21 @@ def explain(read: Reader, subject: str) -> Fields | None:
         "delivered": call.delivered if call.spoken_for == "callspool" else None,
         "spoken_for": call.spoken_for,
     }
+
+
+def traces(markers: str, read: Reader, ids: Sequence[int]) -> Traces:
+    """The markers of these calls, and what the CRM holds of them: a person must ask for that there."""
+    names = records.transcripts_of(read, ids)
+    calls = [call for number in ids if (call := records.call(read, number)) is not None]
+    todo = [
+        f"the CRM: erase {call.call_id}" + (f" and its recording {call.recording_url}" if call.recording_url else "")
+        for call in calls
+        if call.call_id is not None
+    ]
+    todo += [
+        "the CRM: erase what the system before callspool delivered of it" for c in calls if c.spoken_for == "marker"
+    ]
+    return Traces(files=tuple((markers, name + SUFFIX) for name in names), todo=tuple(todo))
 
 
 def check(settings: CrmSettings, client: CrmClient, _read: Reader | None) -> Sequence[Finding]:

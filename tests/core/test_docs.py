@@ -24,7 +24,7 @@ def verbs(app: typer.Typer, prefix: str = "callspool") -> Iterator[str]:
         yield f"{prefix} {name.replace('_', '-')}"
     for group in app.registered_groups:
         assert group.typer_instance is not None
-        yield from verbs(group.typer_instance, f"{prefix} {group.name}")
+        yield from verbs(group.typer_instance, f"{prefix} {group.name}" if group.name else prefix)
 
 
 def emitted() -> Iterator[str]:

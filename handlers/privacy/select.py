@@ -1,0 +1,48 @@
+"""Whose files are meant: by number, by call or by lead, always the whole call with all its versions and neighbours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import phonenumbers
+
+from daemon.contract import Reader, Traces
+from daemon.errors import BadRequest, UnknownSubject
+from handlers import records
+
+LOOK = "callspool status; callspool explain takes names, callspool erase takes them too"
+
+
+def wanted(args: Mapping[str, Any], read: Reader, region: str) -> tuple[int, ...]:
+    """The items of a request, with everything that belongs to the same calls. Raises UnknownSubject, BadRequest."""
+    given = [key for key in ("number", "call", "lead") if args.get(key)]
+    if len(given) != 1:
+        raise BadRequest("erase whom? one of --number, --call, --lead", fix="callspool erase --number +12025550123")
+    word = str(args[given[0]])
+    if given[0] == "number":
+        seeds = records.items_of_number(read, e164(word, region))
+    elif given[0] == "call":
+        seeds = records.find_calls(read, word)
+    else:
+        seeds = records.find_leads(read, word)
+    if not seeds:
+        raise UnknownSubject(f"nothing here belongs to that {given[0]}", fix=LOOK)
+    return records.whole_calls(read, seeds)
+
+
+def e164(given: str, region: str) -> str:
+    """The number as the ledger keeps numbers; raises BadRequest."""
+    try:
+        parsed = phonenumbers.parse(given, region or None)
+    except phonenumbers.NumberParseException:
+        raise BadRequest("that is no number", fix="callspool erase --number +12025550123  with its country") from None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def traces(read: Reader, ids: Sequence[int]) -> Traces:
+    """The words of the domain's rows by which anything else may name these items."""
+    words = [word for word in records.words_of(read, ids) if word]
+    numbers = [word.lstrip("+") for word in words if re.fullmatch(r"\+\d{6,}", word)]
+    return Traces(words=tuple(dict.fromkeys((*words, *numbers))))

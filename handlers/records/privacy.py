@@ -1,0 +1,143 @@
+"""What is held, what belongs to whom, and what may be let go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from daemon.contract import Reader, Tx
+from handlers.records.rows import micros, moment, places
+from handlers.records.search import find_calls, find_groups, find_leads
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An item that must be kept, why, and since when."""
+
+    item_id: int
+    why: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Keep this item, whatever anybody says."""
+
+    item_id: int
+    why: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down; said again, the newer words stand."""
+        tx.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?)", (self.item_id, self.why, micros(tx.now)))
+
+
+@dataclass(frozen=True, slots=True)
+class Unheld:
+    """The item need not be kept any more."""
+
+    item_id: int
+
+    def write(self, tx: Tx) -> None:
+        """Take the hold away."""
+        tx.execute("DELETE FROM hold WHERE item_id = ?", (self.item_id,))
+
+
+def holds(read: Reader, ids: Sequence[int] | None = None) -> tuple[Hold, ...]:
+    """Every hold, or those on these items."""
+    where = "" if ids is None else f"WHERE item_id IN ({places(ids)}) "
+    rows = read.rows(f"SELECT * FROM hold {where}ORDER BY item_id", tuple(ids or ()))
+    return tuple(Hold(row["item_id"], row["why"], moment(row["at_us"])) for row in rows)
+
+
+def items_of_number(read: Reader, number: str) -> tuple[int, ...]:
+    """Recordings, conversations and leads of this number (E.164), and items whose name or text holds its digits."""
+    digits = number.lstrip("+")
+    found = [
+        row["id"]
+        for table in ("recording", "conversation", "lead")
+        for row in read.rows(f"SELECT id FROM {table} WHERE number = ?", (number,))
+    ]
+    found += [row["id"] for row in read.rows("SELECT id FROM item WHERE instr(name, ?)", (digits,))]
+    found += [row["id"] for row in read.rows("SELECT id FROM lead WHERE instr(document, ?)", (digits,))]
+    return tuple(dict.fromkeys(found))
+
+
+def items_named(read: Reader, word: str) -> tuple[int, ...]:
+    """The items a person means by c12, r13, l14, a callId, a session id, or a file's name or path."""
+    groups = find_groups(read, word)
+    recordings = [
+        row["id"] for group in groups for row in read.rows("SELECT id FROM recording WHERE group_key = ?", (group,))
+    ]
+    return find_calls(read, word) or tuple(recordings) or find_leads(read, word)
+
+
+def whole_calls(read: Reader, seeds: Sequence[int]) -> tuple[int, ...]:
+    """These items with all that belongs to the same calls: partners, sides, side documents, pieces, other versions."""
+    known: dict[int, None] = dict.fromkeys(seeds)
+    before = -1
+    while len(known) > before:
+        before = len(known)
+        ids = tuple(known)
+        marks = places(ids)
+        for query in _NEXT_TO:
+            known.update(dict.fromkeys(row["id"] for row in read.rows(query.format(marks), ids * query.count("{0}"))))
+    return tuple(sorted(known))
+
+
+_NEXT_TO = (
+    "SELECT recording.id FROM recording JOIN pairing USING (group_key) WHERE conversation_id IN ({0})",
+    "SELECT conversation_id AS id FROM pairing JOIN recording USING (group_key) WHERE recording.id IN ({0})",
+    "SELECT id FROM recording WHERE group_key IN (SELECT group_key FROM recording WHERE id IN ({0}))",
+    "SELECT lead_id AS id FROM lead_pairing WHERE conversation_id IN ({0})",
+    "SELECT conversation_id AS id FROM lead_pairing WHERE lead_id IN ({0})",
+    "SELECT replaces AS id FROM item WHERE id IN ({0}) AND replaces IS NOT NULL",
+    "SELECT id FROM item WHERE replaces IN ({0})",
+    "SELECT s.id FROM sidecar AS s JOIN item ON instr(item.path, s.stem || '.') = 1 WHERE item.id IN ({0})",
+    "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM conversation WHERE id IN ({0}))",
+    "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM recording WHERE id IN ({0}))",
+)
+"""Each finds what belongs to items that are known already."""
+
+
+def transcripts_of(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """The file names of these items' transcripts."""
+    rows = read.rows(f"SELECT name FROM conversation WHERE id IN ({places(ids)})", tuple(ids))
+    return tuple(row["name"] for row in rows)
+
+
+def words_of(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """Names, paths, ids and numbers of these items."""
+    marks = places(ids)
+    found: list[str] = []
+    for query in _WORDS:
+        found += [str(value) for row in read.rows(query.format(marks), tuple(ids)) for value in row if value]
+    return tuple(dict.fromkeys(found))
+
+
+_WORDS = (
+    "SELECT name, path FROM item WHERE id IN ({})",
+    "SELECT number, session_id, call_ref FROM recording WHERE id IN ({})",
+    "SELECT number, session_id, call_ref FROM conversation WHERE id IN ({})",
+    "SELECT number, session_id FROM lead WHERE id IN ({})",
+    "SELECT call_id, recording_url FROM call WHERE conversation_id IN ({})",
+)
+
+
+def delivered_before(read: Reader, moment_us: int, kind: str, limit: int) -> tuple[int, ...]:
+    """Items of a kind whose calls the CRM accepted before a moment, that still lie somewhere, have no open work, and
+    are on no hold: oldest first. Calls that others delivered are not ours to let go."""
+    members = {
+        "recording": "JOIN pairing USING (conversation_id) JOIN recording AS part USING (group_key)",
+        "conversation": "JOIN conversation AS part ON part.id = conversation_id",
+        "lead": "JOIN lead_pairing USING (conversation_id) JOIN lead AS part ON part.id = lead_id",
+    }[kind]
+    rows = read.rows(
+        f"SELECT part.id AS id, conversation_id FROM call {members} WHERE delivered_us < ? "
+        "AND spoken_for = 'callspool' AND EXISTS (SELECT 1 FROM file WHERE item_id = part.id AND state = 'known') "
+        "AND NOT EXISTS (SELECT 1 FROM job WHERE kind = 'call' AND key = conversation_id AND state != 'done') "
+        "AND NOT EXISTS (SELECT 1 FROM hold WHERE item_id IN (part.id, conversation_id)) "
+        "ORDER BY delivered_us LIMIT ?",
+        (moment_us, limit),
+    )
+    return tuple(row["id"] for row in rows)
