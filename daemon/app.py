@@ -52,7 +52,7 @@ STOP_GRACE_S = 18.0
 ONLY_BY_RESTART = frozenset({"state.dir", "http.listen", "http.token_file", "log.format"})
 """Settings that stay as they were when the configuration is read anew."""
 
-SOURCES = ("handlers.migrations", "handlers.privacy.migrations")
+SOURCES = ("handlers.migrations", "handlers.storage.migrations", "handlers.privacy.migrations")
 """Packages whose migrations follow the machine's."""
 
 
@@ -126,6 +126,8 @@ class House:
             match=config.match,
             retention=config.retention,
             crm=config.crm,
+            storage=config.storage,
+            storage_folder=os.path.realpath(self.path(config.storage.local.dir)),
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
             secret=self._secret,
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import typer
 
     from daemon.contract import Desk, Machine, Room
-    from handlers.settings import CrmSettings, MatchSettings, RetentionSettings
+    from handlers.settings import CrmSettings, MatchSettings, RetentionSettings, StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Settings:
     markers: str
     match: MatchSettings
     retention: RetentionSettings
+    storage: StorageSettings
+    storage_folder: str
     crm: CrmSettings
     crm_token: str | None
     secret: Callable[[str], str | None]
@@ -46,7 +48,11 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.intake.room import intake
     from handlers.match.room import room as match
     from handlers.privacy.room import room as privacy
+    from handlers.storage.room import room as storage
+    from handlers.storage.service import Credentials
 
+    keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")
+    credentials = Credentials(*(settings.secret(f"storage.s3.{key}") for key in keys))
     return (
         intake(
             recordings=settings.recordings,
@@ -66,6 +72,15 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             machine,
             conversations=settings.conversations_name,
             renewed=lambda: settings.secret("crm.token_file"),
+        ),
+        storage(
+            settings.storage,
+            settings.storage_folder,
+            credentials,
+            machine,
+            timezone=settings.timezone,
+            match_wait=settings.match.wait,
+            crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
         ),
         privacy(settings.retention, settings.match.region, machine),
     )

@@ -171,10 +171,51 @@ class CrmSettings(Section):
     allow_plaintext: bool = False
 
 
+LAYOUT_NAMES = ("conversation", "yyyy", "mm", "dd", "name", "file", "hash")
+"""What a layout may name. ``name`` is the file's own name, ``file`` the same without any number in it."""
+
+
+def _layout(given: str) -> str:
+    """A path below the store out of fixed text and names in braces."""
+    named = re.findall(r"\{([^{}]*)\}", given)
+    rest = re.sub(r"\{[^{}]*\}", "x", given)
+    if [name for name in named if name not in LAYOUT_NAMES] or "{" in rest or "}" in rest:
+        raise ValueError("a path with names such as {conversation}; known are " + ", ".join(LAYOUT_NAMES))
+    if rest.startswith("/") or any(part in ("", ".", "..") for part in rest.split("/")) or "\\" in rest:
+        raise ValueError("a relative path without empty parts")
+    return given
+
+
+def _audio_layout(given: str) -> str:
+    if not {"{name}", "{file}", "{hash}"} & set(re.findall(r"\{[^{}]*\}", given.rpartition("/")[2])):
+        raise ValueError("a path that ends in the recording's {name}, {file} or {hash}")
+    return _layout(given)
+
+
+def _hours(given: str) -> str:
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", given)
+    if found is None or given[:5] == given[6:]:
+        raise ValueError("hours such as 08:00-18:00 or 22:00-06:00")
+    return given
+
+
+Layout = Annotated[str, AfterValidator(_layout)]
+AudioLayout = Annotated[str, AfterValidator(_audio_layout)]
+
+
 class LocalStorage(Section):
     """The local store."""
 
     dir: Folder = "uploads"
+    audio: AudioLayout = "{conversation}/{yyyy}/{mm}/{dd}/{name}"
+    transcripts: Layout = "{conversation}/{yyyy}/{mm}/{dd}"
+
+
+class Pace(Section):
+    """In these hours no more bytes a second than this go out; 0: none at all."""
+
+    between: Annotated[str, AfterValidator(_hours)]
+    limit: Size
 
 
 class S3Storage(Section):
@@ -187,9 +228,19 @@ class S3Storage(Section):
     secret_access_key_file: Annotated[str | None, SecretFile("AWS_SECRET_ACCESS_KEY")] = None
     session_token_file: Annotated[str | None, SecretFile("AWS_SESSION_TOKEN")] = None
     prefix: str = ""
+    audio: AudioLayout = "audio/{conversation}/{yyyy}/{mm}/{dd}/{file}"
+    transcripts: Layout = "transcripts/{conversation}/{yyyy}/{mm}/{dd}"
     encryption: Literal["AES256", "aws:kms", "none"] = "AES256"
+    kms_key_id: str | None = None
     storage_class: str | None = None
+    class_from_size: Size = 128 * 2**10
+    class_from_age: Duration = timedelta(0)
+    tags: Mapping[str, str] = {}
     checksums: Literal["auto", "on", "off"] = "auto"
+    part_size: Annotated[Size, Field(ge=5 * 2**20, le=64 * 2**20)] = 16 * 2**20
+    connections: int = Field(default=8, ge=1, le=64)
+    timeout: Timeout = timedelta(seconds=60)
+    pace: tuple[Pace, ...] = ()
     allow_plaintext: bool = False
 
 
@@ -198,7 +249,15 @@ class StorageSettings(Section):
 
     backend: Literal["auto", "local", "s3"] = "auto"
     after: Literal["keep", "remove"] = "keep"
+    grace: Duration = timedelta(hours=24)
     min_free: Size = 500 * 2**20
+    workers: int = Field(default=4, ge=1, le=64)
+    retry: Annotated[tuple[Timeout, ...], Field(min_length=1)] = (
+        timedelta(seconds=30),
+        timedelta(minutes=2),
+        timedelta(minutes=10),
+    )
+    price_per_gb: float = Field(default=0.023, ge=0)
     local: LocalStorage = LocalStorage()
     s3: S3Storage = S3Storage()
 

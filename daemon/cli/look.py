@@ -96,7 +96,7 @@ def status_text(found: Mapping[str, Any]) -> str:
     lines += [_row("FOLDERS", f"{root['role']:<14}{root['state']:<18}{root['reason']}") for root in found["roots"]]
     files = ", ".join(f"{n} {state}" for state, n in found["files"].items() if n)
     lines.append(_row("FILES", files or "none yet"))
-    for name in ("intake", "match", "crm"):
+    for name in ("intake", "match", "crm", "storage"):
         if found.get(name):
             lines.append(_row(name.upper(), ", ".join(f"{key} {_short(value)}" for key, value in found[name].items())))
     for lane, counts in found["jobs"].items():
@@ -163,7 +163,7 @@ def explain_text(found: Mapping[str, Any]) -> str:
         flags = f"  [{', '.join(file['flags'])}]" if file["flags"] else ""
         sha = f"  sha256 {file['sha256'][:12]}" if file["sha256"] else ""
         lines.append(_row("FILE", f"{file['path']}  {file['state']}: {file['reason']}{flags}{sha}"))
-    for name in ("intake", "match", "crm"):
+    for name in ("intake", "match", "crm", "storage"):
         if name in found:
             lines += ["", name.upper(), *_tree(found[name], 1)]
     for job in found["jobs"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.contract import Act, Acted, Event, Fact, JobSpec, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
-from handlers.match.changes import CALL, MATCH
+from handlers.match.changes import MATCH, settled
 from handlers.match.evidence import Experience
 from handlers.match.fixed import fixed_group, fixed_lead
 from handlers.match.ledger_source import surroundings
@@ -150,7 +150,7 @@ def _anothers(what: str, other: int, partner: str) -> BadRequest:
 
 def _wake(number: int, partner: str | int) -> tuple[JobSpec, ...]:
     key = f"group:{partner}" if isinstance(partner, str) else f"lead:{partner}"
-    return (JobSpec(MATCH, f"conversation:{number}"), JobSpec(MATCH, key), JobSpec(CALL, str(number)))
+    return (JobSpec(MATCH, f"conversation:{number}"), JobSpec(MATCH, key), *settled(number))
 
 
 def _event(name: str, number: int, partner: str | int, why: str) -> Event:

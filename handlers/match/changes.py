@@ -14,8 +14,8 @@ from handlers.match.disputes import Dispute
 from handlers.records import Judged, LeadPaired, LeadUnpaired, Paired, Taught, Unpaired, Verdict
 
 MATCH = "match"
-CALL = "call"
-"""The kind of job that delivers a call; its key is the conversation's id."""
+CALL, STORE = "call", "store"
+"""The kinds of job that deliver a call and that store it, side by side; the key is the conversation's id."""
 
 
 def clock(at: datetime) -> str:
@@ -61,7 +61,7 @@ class Changes:
             self.judged.append(verdict)
             self.events += events(before, verdict)
             if _concerns_delivery(before, verdict):
-                self.then.append(JobSpec(CALL, str(number)))
+                self.then += settled(number)
         return verdict
 
     def step_down(self, number: int, newer: int) -> None:
@@ -77,7 +77,7 @@ class Changes:
             Event("call.replaced", {"call_id": f"c{number}", "reason": f"c{newer} is its newer version"})
         )
         if before is not None and before.ready:
-            self.then.append(JobSpec(CALL, str(number)))
+            self.then += settled(number)
 
     def dispute(self, found: Sequence[Dispute]) -> None:
         """Put down what later evidence says against what was sent: once, and nothing is changed by it."""
@@ -132,6 +132,11 @@ class Changes:
         """Its partner belongs to somebody else: it is looked at again, wherever it lies."""
         self.freed.append(fact)
         self.then.append(JobSpec(MATCH, f"conversation:{number}"))
+
+
+def settled(number: int) -> tuple[JobSpec, ...]:
+    """The jobs of whoever does something with a call whose parts are settled."""
+    return JobSpec(CALL, str(number)), JobSpec(STORE, str(number))
 
 
 def judged(

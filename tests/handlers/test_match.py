@@ -33,7 +33,7 @@ from handlers.settings import MatchSettings
 from tests.support.deciding import decide, lead_pairs, pairs
 from tests.support.records import HandClock, RecordsLedger, at, conversation, lead, recording
 
-LANES = {"match": "match", "call": "call"}
+LANES = {"match": "match", "call": "call", "store": "store"}
 WAIT_S = MatchSettings().wait.total_seconds()
 LEAD_WAIT_S = MatchSettings().lead_wait.total_seconds()
 

@@ -146,7 +146,7 @@ class RecordsLedger:
             paths,
             self.clock,
             readers=Readers(paths.ledger, self.clock),
-            sources=["handlers.migrations"],
+            sources=["handlers.migrations", "handlers.storage.migrations"],
             lanes=lanes or {},
             on_event=self.events.append,
         )

@@ -1,0 +1,358 @@
+"""Where every copy of what belongs to a call lies: facts and queries over the storage room's tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from sqlite3 import Row
+from typing import Any, Literal
+
+from daemon.contract import Fields, Reader, Tx
+from handlers.records.rows import dumps, maybe_moment, micros, moment
+
+Place = Literal["local", "s3"]
+CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One key in one place. ``bucket`` is empty for the local store; ``item`` is the item whose very bytes it holds.
+
+    ``bound_for`` is the object that is to move from here to S3, None where the copy is at home.
+    """
+
+    place: Place
+    bucket: str
+    key: str
+    subject: int
+    role: str
+    item: int | None
+    sha256: str
+    size: int
+    state: CopyState
+    proof: str
+    reason: str
+    bound_for: dict[str, Any] | None
+    intended_at: datetime
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageNamed:
+    """From here on the call is called this in storage."""
+
+    subject: int
+    name: str
+    day: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down once; stated again, the first words stand."""
+        tx.execute(
+            "INSERT INTO storage_name (subject_id, name, day) VALUES (?, ?, ?) ON CONFLICT (subject_id) DO NOTHING",
+            (self.subject, self.name, self.day),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyIntended:
+    """It is about to be written there. A copy with this content that is verified already stays so."""
+
+    place: Place
+    bucket: str
+    key: str
+    subject: int
+    role: str
+    item: int | None
+    sha256: str
+    size: int
+
+    def write(self, tx: Tx) -> None:
+        """Put it down before anything is written."""
+        now_us = micros(tx.now)
+        tx.execute(
+            "INSERT INTO copy (place, bucket, key, subject_id, role, item_id, sha256, size, state, intended_us, "
+            "changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'intended', ?, ?) ON CONFLICT (place, bucket, key) DO UPDATE "
+            "SET subject_id = excluded.subject_id, role = excluded.role, item_id = excluded.item_id, "
+            "sha256 = excluded.sha256, size = excluded.size, state = 'intended', proof = '', reason = '', "
+            "bound_for = NULL, verified_us = NULL, intended_us = excluded.intended_us, "
+            "changed_us = excluded.changed_us WHERE state != 'verified' OR sha256 != excluded.sha256",
+            (
+                self.place,
+                self.bucket,
+                self.key,
+                self.subject,
+                self.role,
+                self.item,
+                self.sha256,
+                self.size,
+                now_us,
+                now_us,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyVerified:
+    """It lies there and is what was meant; ``proof`` says how that is known, ``bound_for`` where it goes from there."""
+
+    place: Place
+    bucket: str
+    key: str
+    subject: int
+    role: str
+    item: int | None
+    sha256: str
+    size: int
+    proof: str
+    bound_for: Fields | None = None
+
+    def write(self, tx: Tx) -> None:
+        """Put it down."""
+        now_us = micros(tx.now)
+        bound = None if self.bound_for is None else dumps(self.bound_for)
+        tx.execute(
+            "INSERT INTO copy (place, bucket, key, subject_id, role, item_id, sha256, size, state, proof, bound_for, "
+            "intended_us, verified_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?) "
+            "ON CONFLICT (place, bucket, key) DO UPDATE SET subject_id = excluded.subject_id, role = excluded.role, "
+            "item_id = excluded.item_id, sha256 = excluded.sha256, size = excluded.size, state = 'verified', "
+            "proof = excluded.proof, reason = '', bound_for = excluded.bound_for, "
+            "verified_us = excluded.verified_us, changed_us = excluded.changed_us",
+            (
+                self.place,
+                self.bucket,
+                self.key,
+                self.subject,
+                self.role,
+                self.item,
+                self.sha256,
+                self.size,
+                self.proof,
+                bound,
+                now_us,
+                now_us,
+                now_us,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyChanged:
+    """What is known of a copy is another thing now: it was let go, is not taken, or another's content lies there."""
+
+    place: Place
+    bucket: str
+    key: str
+    state: CopyState
+    reason: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down; a copy that was let go is bound for nowhere."""
+        tx.execute(
+            "UPDATE copy SET state = ?, reason = ?, changed_us = ?, "
+            "bound_for = CASE ? WHEN 'removed' THEN NULL ELSE bound_for END "
+            "WHERE place = ? AND bucket = ? AND key = ?",
+            (self.state, self.reason, micros(tx.now), self.state, self.place, self.bucket, self.key),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """A copy in the local store cannot go where it is bound for, until a person says so; empty: it may again."""
+
+    key: str
+    reason: str
+
+    def write(self, tx: Tx) -> None:
+        """Put the reason beside it."""
+        tx.execute(
+            "UPDATE copy SET reason = ?, changed_us = ? WHERE place = 'local' AND key = ? AND bound_for IS NOT NULL",
+            (self.reason, micros(tx.now), self.key),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AllUnstranded:
+    """A person says: try all of them again."""
+
+    def write(self, tx: Tx) -> None:
+        """Take every reason away."""
+        tx.execute("UPDATE copy SET reason = '' WHERE bound_for IS NOT NULL AND reason != ''")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBound:
+    """A copy of the local store is to move to S3."""
+
+    key: str
+    bound_for: Fields
+
+    def write(self, tx: Tx) -> None:
+        """Put it down."""
+        tx.execute(
+            "UPDATE copy SET bound_for = ?, reason = '' WHERE place = 'local' AND bucket = '' AND key = ?",
+            (dumps(self.bound_for), self.key),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartBegun:
+    """The service gave an upload in parts this id."""
+
+    bucket: str
+    key: str
+    upload_id: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down before the first part is sent."""
+        tx.execute(
+            "INSERT OR REPLACE INTO multipart (bucket, key, upload_id, begun_us) VALUES (?, ?, ?, ?)",
+            (self.bucket, self.key, self.upload_id, micros(tx.now)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartEnded:
+    """It was completed or aborted."""
+
+    bucket: str
+    key: str
+
+    def write(self, tx: Tx) -> None:
+        """Forget it."""
+        tx.execute("DELETE FROM multipart WHERE bucket = ? AND key = ?", (self.bucket, self.key))
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProbed:
+    """What a service was found to do."""
+
+    service: str
+    found: Fields
+
+    def write(self, tx: Tx) -> None:
+        """The newest finding stands."""
+        tx.execute(
+            "INSERT OR REPLACE INTO storage_probe (service, found, probed_us) VALUES (?, ?, ?)",
+            (self.service, dumps(self.found), micros(tx.now)),
+        )
+
+
+def storage_name(read: Reader, subject: int) -> tuple[str, str] | None:
+    """The call's name in storage and its day (YYYY-MM-DD); None before the first intent."""
+    rows = read.rows("SELECT name, day FROM storage_name WHERE subject_id = ?", (subject,))
+    return (rows[0]["name"], rows[0]["day"]) if rows else None
+
+
+def copies(read: Reader, subject: int) -> tuple[Copy, ...]:
+    """Every copy of what belongs to a call, let go ones included."""
+    rows = read.rows("SELECT * FROM copy WHERE subject_id = ? ORDER BY intended_us, place, key", (subject,))
+    return tuple(_copy_of(row) for row in rows)
+
+
+def copies_of_item(read: Reader, item: int) -> tuple[Copy, ...]:
+    """Every copy that holds an item's very bytes."""
+    rows = read.rows("SELECT * FROM copy WHERE item_id = ? ORDER BY place, key", (item,))
+    return tuple(_copy_of(row) for row in rows)
+
+
+def copy_at(read: Reader, place: Place, bucket: str, key: str) -> Copy | None:
+    """What the ledger knows of a key."""
+    rows = read.rows("SELECT * FROM copy WHERE place = ? AND bucket = ? AND key = ?", (place, bucket, key))
+    return _copy_of(rows[0]) if rows else None
+
+
+def all_copies(read: Reader) -> tuple[Copy, ...]:
+    """Every copy that may be somewhere, by place and key."""
+    rows = read.rows("SELECT * FROM copy WHERE state != 'removed' ORDER BY place, bucket, key")
+    return tuple(_copy_of(row) for row in rows)
+
+
+def bound_copies(read: Reader, limit: int) -> tuple[Copy, ...]:
+    """The oldest copies that are to move to S3 and may, oldest first."""
+    rows = read.rows(
+        "SELECT * FROM copy INDEXED BY copy_bound WHERE bound_for IS NOT NULL AND state = 'verified' AND reason = '' "
+        "ORDER BY intended_us, key LIMIT ?",
+        (limit,),
+    )
+    return tuple(_copy_of(row) for row in rows)
+
+
+def troubled_copies(read: Reader) -> tuple[Copy, ...]:
+    """Copies that wait for a person: stranded in the local store, or in conflict."""
+    rows = read.rows(
+        "SELECT * FROM copy WHERE (bound_for IS NOT NULL AND reason != '') OR state IN ('conflict', 'refused') "
+        "ORDER BY intended_us, key"
+    )
+    return tuple(_copy_of(row) for row in rows)
+
+
+def copy_counts(read: Reader) -> dict[str, Any]:
+    """Objects and bytes that are verified, by place, and those that wait to move."""
+    found: dict[str, Any] = {
+        row["place"]: {"objects": row["n"], "bytes": row["bytes"] or 0}
+        for row in read.rows(
+            "SELECT place, count(*) AS n, sum(size) AS bytes FROM copy WHERE state = 'verified' GROUP BY place"
+        )
+    }
+    waiting = read.rows("SELECT count(*) AS n, sum(size) AS bytes FROM copy WHERE bound_for IS NOT NULL")[0]
+    calls = read.rows("SELECT count(DISTINCT subject_id) FROM copy WHERE role = 'sidecar' AND state = 'verified'")
+    return {
+        **found,
+        "waiting": {"objects": waiting["n"], "bytes": waiting["bytes"] or 0},
+        "calls": calls[0][0],
+    }
+
+
+def multiparts(read: Reader) -> tuple[tuple[str, str, str], ...]:
+    """Bucket, key and upload id of every upload in parts that was begun and not ended."""
+    return tuple((row["bucket"], row["key"], row["upload_id"]) for row in read.rows("SELECT * FROM multipart"))
+
+
+def multipart(read: Reader, bucket: str, key: str) -> str | None:
+    """The id of the upload in parts that was begun for a key."""
+    rows = read.rows("SELECT upload_id FROM multipart WHERE bucket = ? AND key = ?", (bucket, key))
+    return rows[0]["upload_id"] if rows else None
+
+
+def service_found(read: Reader, service: str) -> tuple[dict[str, Any], datetime] | None:
+    """What a service was found to do, and when."""
+    rows = read.rows("SELECT found, probed_us FROM storage_probe WHERE service = ?", (service,))
+    return (json.loads(rows[0]["found"]), moment(rows[0]["probed_us"])) if rows else None
+
+
+def lone_recordings(read: Reader, before: datetime, limit: int) -> tuple[int, ...]:
+    """Recordings that no call claims though they are known since before this moment, and that storage does not know."""
+    rows = read.rows(
+        "SELECT id FROM recording INDEXED BY recording_open WHERE paired = 0 AND registered_us <= ? "
+        "AND NOT EXISTS (SELECT 1 FROM copy WHERE item_id = recording.id) "
+        "AND NOT EXISTS (SELECT 1 FROM job WHERE kind = 'store_lone' AND key = CAST(recording.id AS TEXT)) "
+        "ORDER BY registered_us LIMIT ?",
+        (micros(before), limit),
+    )
+    return tuple(row["id"] for row in rows)
+
+
+def host_id(read: Reader) -> str:
+    """This ledger's own name."""
+    rows = read.rows("SELECT value FROM meta WHERE key = 'host_id'")
+    return str(rows[0]["value"]) if rows else ""
+
+
+def _copy_of(row: Row) -> Copy:
+    return Copy(
+        row["place"],
+        row["bucket"],
+        row["key"],
+        row["subject_id"],
+        row["role"],
+        row["item_id"],
+        row["sha256"],
+        row["size"],
+        row["state"],
+        row["proof"],
+        row["reason"],
+        None if row["bound_for"] is None else json.loads(row["bound_for"]),
+        moment(row["intended_us"]),
+        maybe_moment(row["verified_us"]),
+    )

@@ -1,0 +1,76 @@
+"""Where the bytes of an object come from: an item's file, a text that the plan holds, or a copy in another store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from daemon.contract import Contents
+from daemon.errors import ContentMoved
+from handlers.storage.store import Store
+
+BLOCK = 1 << 20
+"""Bytes read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfItem:
+    """A settled file's bytes."""
+
+    contents: Contents
+    item: int
+
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """As ``Contents.open``."""
+        return self.contents.open(self.item)
+
+
+@dataclass(frozen=True, slots=True)
+class OfText:
+    """A text, in UTF-8."""
+
+    text: str
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The text's bytes."""
+        yield io.BytesIO(self.text.encode("utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class OfCopy:
+    """What lies in a store."""
+
+    store: Store
+    key: str
+
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """The object's bytes."""
+        return self.store.open(self.key)
+
+
+def read_exactly(file: BinaryIO, size: int) -> bytes:
+    """The next ``size`` bytes. Raises ContentMoved where the file ends before, or cannot be read."""
+    try:
+        data = file.read(size)
+        while len(data) < size:
+            more = file.read(size - len(data))
+            if not more:
+                raise ContentMoved("the file became shorter while it was stored")
+            data += more
+    except OSError as error:
+        raise ContentMoved(f"the file cannot be read ({os.strerror(error.errno or 0)})") from error
+    return data
+
+
+def digest_of(file: BinaryIO) -> str:
+    """SHA-256 in hex of all that follows, in flat memory."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,289 @@
+"""What is to be done for a call's things: everything that is decided about storage, and nothing that is done.
+
+A call is stored once it is settled, beside its delivery to the CRM: recordings first, then what is written about them,
+the sidecar last. What could not go to S3 lies in the local store, is moved when S3 is back, oldest first, and only then
+let go. A source is let go where ``storage.after`` says so, after everything of its call was verified where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
+from handlers import records
+from handlers.records import Copy, CopyIntended, StorageNamed
+from handlers.settings import StorageSettings
+from handlers.storage.documents import stamp
+from handlers.storage.members import Members, members_of_call, members_of_recording
+from handlers.storage.pace import Hours
+from handlers.storage.planning import Places, Planner, Wanted, is_safe
+
+STORE, LONE, DRAIN, LET_GO, SWEEP, PROBE = "store", "store_lone", "drain", "let_go", "storage_sweep", "storage_probe"
+PUT, BEGIN, MOVE, RELEASE, REMOVE, ASK = (
+    "storage.put",
+    "storage.begin",
+    "storage.move",
+    "storage.release",
+    "storage.remove",
+    "storage.probe",
+)
+STORAGE, S3 = "storage", "s3"
+"""Destinations: whatever store takes it, and S3 alone."""
+
+BATCH = 25
+"""Objects that one run of the drain moves; then it is decided anew."""
+
+LOOK_AGAIN = timedelta(hours=1)
+"""Until a source whose call is not all safe yet is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHandler:
+    """Decides what is to be put. The key of ``store`` is the conversation's id, of ``store_lone`` a recording's.
+
+    ``part_size`` is the size in bytes above which an object goes to S3 in parts; ``refresh`` takes over what is kept of
+    the service before anything is sent to it.
+    """
+
+    settings: StorageSettings
+    places: Places
+    part_size: int
+    refresh: Callable[[Reader], None]
+    kinds = (STORE, LONE)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Put what is not safe yet, or nothing."""
+        self.refresh(read)
+        subject = int(job.key)
+        if job.kind == LONE:
+            recording = records.recording(read, subject)
+            if records.pairing_of_group(read, recording.group) is not None:
+                return Planned()  # a call claims it, and stores it
+            members = members_of_recording(read, subject)
+        else:
+            verdict = records.verdict(read, subject)
+            if verdict is None or not verdict.ready or records.replaced_by(read, subject) is not None:
+                return Planned()
+            members = members_of_call(read, subject)
+        return self._put(read, members)
+
+    def _put(self, read: Reader, members: Members) -> Planned:
+        planner = Planner(self.places, members, read)
+        audio = planner.audio()
+        papers = planner.papers()
+        sidecar = planner.sidecar(audio, papers)
+        started_at = stamp(members.started_at)
+        bundles = [
+            *((f"audio:{wanted.item}", [wanted]) for wanted in audio),
+            ("papers", papers),
+            ("sidecar", [sidecar]),
+        ]
+        effects: list[Effect] = []
+        facts: list[Fact] = [StorageNamed(members.subject, planner.name, planner.day)]
+        for name, wanteds in bundles:
+            missing = [wanted for wanted in wanteds if not is_safe(read, self.places, wanted)]
+            if missing:
+                facts += [self._intended(members, wanted) for wanted in missing]
+                effects += self._effects(read, members, name, missing, started_at)
+        if not effects:
+            return Planned()
+        then = [JobSpec(DRAIN, S3)] if self.places.home == "s3" else []
+        if self.settings.after == "remove":
+            then.append(JobSpec(LET_GO, str(members.subject), read.now + self.settings.grace))
+        return Planned(tuple(facts), tuple(effects), tuple(then))
+
+    def _effects(
+        self, read: Reader, members: Members, name: str, missing: Sequence[Wanted], started_at: str
+    ) -> list[Effect]:
+        """One effect for a bundle; a large object is begun before, so that its upload's id is in the ledger first."""
+        identity = f"{members.first}:{name}"
+        objects = [wanted.payload(started_at) for wanted in missing]
+        begins = [
+            begin(read, self.places, one) for one in objects if self.places.home == "s3" and _large(one, self.part_size)
+        ]
+        payload: dict[str, Json] = {
+            "subject": members.subject,
+            "named": members.subject_name,
+            "objects": objects,
+            "begun": begins[0].identity if begins else None,
+        }
+        return [*begins, Effect.of(PUT, identity, STORAGE, payload)]
+
+    def _intended(self, members: Members, wanted: Wanted) -> CopyIntended:
+        return intended(self.places, self.places.home, members.subject, wanted)
+
+
+def intended(places: Places, place: str, subject: int, wanted: Wanted) -> CopyIntended:
+    """The row that stands in the ledger before anything is written."""
+    where: records.Place = "s3" if place == "s3" else "local"
+    key = wanted.keys[place]
+    return CopyIntended(
+        where, places.buckets[place], key, subject, wanted.role, wanted.item, wanted.sha256, wanted.size
+    )
+
+
+def begin(read: Reader, places: Places, one: dict[str, Json], dest: str = STORAGE) -> Effect:
+    """Ask the service for the id of an upload in parts, or take up the one that was begun for this key."""
+    keys: Any = one["keys"]
+    known = records.multipart(read, places.buckets["s3"], keys["s3"])
+    payload: dict[str, Json] = {**one, "text": None, "bucket": places.buckets["s3"], "known": known}
+    return Effect.of(BEGIN, f"begin:{dest}:{keys['s3']}", dest, payload)
+
+
+def _large(one: dict[str, Json], part_size: int) -> bool:
+    size: Any = one["size"]
+    return int(size) > part_size
+
+
+@dataclass(frozen=True, slots=True)
+class DrainHandler:
+    """Decides what moves from the local store to S3. Its one job's key is ``s3``, so that the oldest goes first."""
+
+    places: Places
+    part_size: int
+    hours: Hours
+    refresh: Callable[[Reader], None]
+    kinds = (DRAIN,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """The oldest that may move, each let go after it was verified; then again."""
+        del job
+        self.refresh(read)
+        if self.places.home != "s3":
+            return Planned()
+        found = records.bound_copies(read, BATCH)
+        if not found:
+            return Planned()
+        opens = self.hours.opens(read.now)
+        if opens > read.now:
+            return Postponed(opens, "storage.s3.pace lets nothing out until then")
+        effects: list[Effect] = []
+        facts: list[Fact] = []
+        for copy in found:
+            assert copy.bound_for is not None
+            key = copy.bound_for["keys"]["s3"]
+            facts.append(
+                CopyIntended(
+                    "s3", self.places.buckets["s3"], key, copy.subject, copy.role, copy.item, copy.sha256, copy.size
+                )
+            )
+            effects += self._moved(read, copy, copy.bound_for)
+        return Planned(tuple(facts), tuple(effects), (JobSpec(DRAIN, S3),))
+
+    def _moved(self, read: Reader, copy: Copy, one: dict[str, Any]) -> list[Effect]:
+        identity = f"local:{copy.key}"
+        begins = [begin(read, self.places, one, S3)] if _large(one, self.part_size) else []
+        payload: dict[str, Json] = {
+            "subject": copy.subject,
+            "named": one["metadata"].get("call-id", ""),
+            "local": copy.key,
+            "object": {**one, "text": None},
+            "begun": begins[0].identity if begins else None,
+        }
+        moved = Effect.of(MOVE, identity, S3, payload)
+        release: dict[str, Json] = {
+            "local": copy.key,
+            "sha256": copy.sha256,
+            "size": copy.size,
+            "named": payload["named"],
+        }
+        return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGoHandler:
+    """Decides whether a call's sources may go. The key is the conversation's or the recording's id.
+
+    ``crm`` says whether calls are delivered to a CRM: then their sources stay until it has them.
+    """
+
+    settings: StorageSettings
+    places: Places
+    crm: bool
+    kinds = (LET_GO,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Let go of every source whose very bytes are verified where they belong."""
+        subject = int(job.key)
+        if self.settings.after != "remove":
+            return Planned()
+        lacks = self._lacks(read, subject)
+        if lacks:
+            return Postponed(read.now + LOOK_AGAIN, lacks)
+        bucket = self.places.buckets[self.places.home]
+        effects = []
+        for copy in records.copies(read, subject):
+            at_home = copy.place == self.places.home and copy.bucket == bucket
+            if at_home and copy.item is not None and copy.state == "verified":
+                payload: dict[str, Json] = {
+                    "item": copy.item,
+                    "sha256": copy.sha256,
+                    "size": copy.size,
+                    "place": copy.place,
+                    "key": copy.key,
+                    "subject": subject,
+                }
+                effects.append(Effect.of(REMOVE, f"item:{copy.item}", STORAGE, payload))
+        return Planned(effects=tuple(effects))
+
+    def _lacks(self, read: Reader, subject: int) -> str:
+        """What is still to happen before a source may go; empty where nothing is."""
+        found = records.copies(read, subject)
+        home = self.places.home
+        there = [copy for copy in found if copy.place == home and copy.state == "verified"]
+        if not any(copy.role == "sidecar" for copy in there):
+            return "not all of it is verified in storage yet"
+        if any(copy.place == home and copy.state == "intended" for copy in found):
+            return "not all of it is verified in storage yet"
+        if self.crm:
+            call = records.call(read, subject)
+            if call is None or call.delivered_at is None:
+                return "the CRM does not have it yet"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepHandler:
+    """Looks by the clock for what nobody woke: recordings that no call claims, copies that wait to move."""
+
+    wait: timedelta
+    kinds = (SWEEP,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Jobs for what was found."""
+        del job
+        lone = records.lone_recordings(read, read.now - self.wait, 500)
+        then = [JobSpec(LONE, str(recording)) for recording in lone]
+        if records.bound_copies(read, 1):
+            then.append(JobSpec(DRAIN, S3))
+        return Planned(then=tuple(then))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeHandler:
+    """Has the service asked what it can, where nobody knows or it was asked long ago. The key is the service."""
+
+    service: str
+    every: timedelta = timedelta(days=30)
+    kinds = (PROBE,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Ask, unless it is known."""
+        known = records.service_found(read, self.service)
+        if not self.service or (known is not None and read.now - known[1] < self.every and not job.told):
+            return Planned()
+        payload: dict[str, Json] = {"service": self.service, "at": stamp(read.now)}
+        return Planned(effects=(Effect.of(ASK, self.service, S3, payload),))
+
+
+def fell_back(named: str, reason: str, size: int) -> Event:
+    """The line that says that the local store took what S3 did not."""
+    fields: dict[str, Json] = {"reason": reason, "size_bytes": size, "dest": S3, "fix": "callspool doctor"}
+    return Event("storage.fell_back", {**_subject(named), **fields}, "warning")
+
+
+def _subject(named: str) -> dict[str, Json]:
+    return {"call_id": named} if named.startswith("c") else {"subject": named}

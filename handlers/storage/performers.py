@@ -1,0 +1,329 @@
+"""What is done for a call's things: put into a store, moved from the local one to S3, let go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol, cast
+
+from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Receipt
+from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
+from handlers.records import CopyChanged, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded
+from handlers.storage.content import OfCopy, OfItem, OfText
+from handlers.storage.handler import S3, fell_back
+from handlers.storage.local import LocalStore
+from handlers.storage.pace import Health, Hours
+from handlers.storage.store import Content, Described, KeyConflict, Store, Stored
+
+
+class InParts(Store, Protocol):
+    """A store that takes large objects in parts."""
+
+    def begin(self, key: str, described: Described) -> str:
+        """The id of an upload for this key: the one that was begun already, else a new one."""
+        ...
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Give up an upload; of one that is not there, nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores that are in use. ``s3`` is None where only the local one is."""
+
+    local: LocalStore
+    s3: InParts | None
+    health: Health
+    hours: Hours
+    clock: Clock
+    contents: Contents
+
+    def content(self, one: Mapping[str, Any]) -> Content:
+        """Where an object's bytes come from."""
+        return OfText(one["text"]) if one["text"] is not None else OfItem(self.contents, one["item"])
+
+    def described(self, one: Mapping[str, Any], upload_id: str | None) -> Described:
+        """What an object is to be."""
+        age = self.clock.now() - datetime.fromisoformat(one["started_at"].replace("Z", "+00:00"))
+        return Described(
+            one["sha256"],
+            one["size"],
+            one["type"],
+            one["metadata"],
+            "audio" if one["role"] == "audio" else "document",
+            age.total_seconds(),
+            upload_id,
+        )
+
+
+class _Sure:
+    """Putting again what is there already is a success and writes nothing, so nothing need be looked up before."""
+
+    def find(self, _effect: Effect, /) -> Receipt | None:
+        """Not known to be so: ``perform`` itself looks first."""
+        return None
+
+    def doubt(self, _effect: Effect, /) -> Literal["resend", "hold"]:
+        """Again."""
+        return "resend"
+
+
+class PutPerformer(_Sure):
+    """Puts a bundle of objects where they belong, or else into the local store: whatever happens, a copy is safe."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Every object in turn. Raises NotSent where neither store takes it."""
+        payload, began_s = _payload(effect), self._stores.clock.monotonic()
+        facts: list[Fact] = []
+        fallen, proofs, places = "", [], set()
+        for one in payload["objects"]:
+            fact, stored, reason, ended = self._keep(payload, one, _upload_id(effect))
+            facts += [fact, *ended]
+            fallen = fallen or reason
+            proofs.append(stored.proof)
+            places.add(fact.place)
+        whole = any(one["role"] == "sidecar" for one in payload["objects"])
+        name = "storage.stored" if whole else "storage.verified"
+        event = _told(name, payload["named"], payload["objects"], began_s, self._stores.clock)
+        event = Event(name, {**event.fields, "dest": "+".join(sorted(places)), "proof": proofs[0]})
+        if fallen:
+            event = fell_back(payload["named"], fallen, sum(one["size"] for one in payload["objects"]))
+        return Receipt({"places": sorted(places), "proofs": proofs}, event, tuple(facts))
+
+    def _keep(
+        self, payload: Mapping[str, Any], one: Mapping[str, Any], upload_id: str | None
+    ) -> tuple[CopyVerified, Stored, str, list[Fact]]:
+        stores = self._stores
+        content = stores.content(one)
+        reason, stranded = "", False
+        if stores.s3 is not None:
+            try:
+                stored = self._to_s3(stores.s3, one, content, upload_id)
+            except KeyConflict as error:
+                reason, stranded = error.reason, True
+            except Throttled as error:
+                reason = error.reason
+                stores.health.failed(error.reason, error.retry_after)
+            except Closed as error:
+                reason = error.reason
+            except DeliveryError as error:
+                reason = error.reason
+                stores.health.failed(error.reason)
+            else:
+                ended = [MultipartEnded(stores.s3.bucket, one["keys"]["s3"])] if upload_id else []
+                return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
+        stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=one["over"])
+        bound = None if stores.s3 is None else dict(one)
+        fact = verified(payload["subject"], stores.local, one, stored, bound)
+        return fact, stored, reason, [Stranded(fact.key, reason)] if stranded else []
+
+    def _to_s3(self, s3: Store, one: Mapping[str, Any], content: Content, upload_id: str | None) -> Stored:
+        stores = self._stores
+        if stores.hours.limit(stores.clock.now()) == 0:
+            raise Closed("storage.s3.pace lets nothing out now")
+        if not stores.health.well():
+            raise Closed(stores.health.reason)
+        if one["size"] > LARGEST_AT_ONCE and upload_id is None:
+            raise Closed("no upload in parts could be begun")
+        stored = s3.put(one["keys"]["s3"], content, stores.described(one, upload_id), over=one["over"])
+        stores.health.succeeded()
+        return stored
+
+
+LARGEST_AT_ONCE = 64 << 20
+"""Bytes: what is larger never goes in one piece."""
+
+
+class Closed(NotSent):
+    """S3 is left alone just now; nothing new was learned of it."""
+
+
+class BeginPerformer:
+    """Has an upload in parts begun, so that its id is in the ledger before its first part is sent."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def doubt(self, _effect: Effect, /) -> Literal["resend", "hold"]:
+        """Again: what was begun before is found by its key."""
+        return "resend"
+
+    def find(self, _effect: Effect, /) -> Receipt | None:
+        """Beginning again finds what was begun, so nothing need be looked up before."""
+        return None
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Begin it, or take up what was begun. Where S3 is away, and the local store may take its place, no id."""
+        payload, stores = _payload(effect), self._stores
+        if payload["known"]:
+            return Receipt({"upload_id": payload["known"]})
+        assert stores.s3 is not None
+        key = payload["keys"]["s3"]
+        strict = effect.dest == S3
+        try:
+            if not strict and not stores.health.well():
+                raise Closed(stores.health.reason)
+            upload_id = stores.s3.begin(key, stores.described(payload, None))
+        except DeliveryError as error:
+            if strict:
+                raise
+            if not isinstance(error, Closed):
+                stores.health.failed(error.reason)
+            return Receipt({"upload_id": None})
+        return Receipt({"upload_id": upload_id}, facts=(MultipartBegun(stores.s3.bucket, key, upload_id),))
+
+
+class MovePerformer(_Sure):
+    """Moves one object from the local store to S3."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Put it there, verified. What S3 will never take stays where it is, and waits for a person."""
+        payload, stores = _payload(effect), self._stores
+        one, began_s = payload["object"], self._stores.clock.monotonic()
+        assert stores.s3 is not None
+        content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
+        try:
+            stored = stores.s3.put(one["keys"]["s3"], content, stores.described(one, upload_id), over=one["over"])
+        except Unacceptable as error:
+            return self._stranded(payload, error)
+        stores.health.succeeded()
+        facts: list[Fact] = [verified(payload["subject"], stores.s3, one, stored, None)]
+        if upload_id:
+            facts.append(MultipartEnded(stores.s3.bucket, one["keys"]["s3"]))
+        event = _told("storage.verified", payload["named"], [one], began_s, stores.clock)
+        fields = {**event.fields, "dest": S3, "proof": stored.proof, "reason": "moved from the local store"}
+        return Receipt({"moved": True, "proof": stored.proof}, Event("storage.verified", fields), tuple(facts))
+
+    def _stranded(self, payload: Mapping[str, Any], error: DeliveryError) -> Receipt:
+        fields: dict[str, Json] = {
+            **_subject(payload["named"]),
+            "reason": error.reason,
+            "dest": S3,
+            "fix": "callspool storage list --waiting  (then callspool storage drain)",
+        }
+        if error.http_status is not None:
+            fields["http_status"] = error.http_status
+        fact = Stranded(payload["local"], error.reason)
+        return Receipt({"moved": False}, Event("storage.refused", fields, "warning"), (fact,))
+
+
+class ReleasePerformer(_Sure):
+    """Lets go of a copy in the local store that was verified in S3 and committed there."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Delete it, where its move came about."""
+        payload = _payload(effect)
+        move = effect.given.get(effect.identity)
+        if move is None or not move.data.get("moved"):
+            return Receipt({"released": False})
+        self._stores.local.delete(payload["local"])
+        reason = "verified in S3, where it belongs"
+        fields = {
+            **_subject(payload["named"]),
+            "size_bytes": payload["size"],
+            "sha256": payload["sha256"][:12],
+            "reason": reason,
+        }
+        fact = CopyChanged("local", "", payload["local"], "removed", reason)
+        return Receipt({"released": True}, Event("storage.released", fields), (fact,))
+
+
+class RemovePerformer(_Sure):
+    """Removes a source whose very bytes are verified in storage: looked at there once more before."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Every file that holds the content. Raises NotSent where storage does not show it any more."""
+        payload, stores = _payload(effect), self._stores
+        store: Store | None = stores.s3 if payload["place"] == "s3" else stores.local
+        found = None if store is None else store.find(payload["key"])
+        if store is None or found is None or found.size != payload["size"] or found.sha256 not in _same(payload):
+            raise NotSent("storage does not show it as it was verified: its source stays")
+        removed = 0
+        while True:
+            try:
+                path = stores.contents.path(payload["item"])
+            except ContentGone:
+                break
+            if isinstance(store, LocalStore) and store.is_same_file(payload["key"], path):
+                raise NotSent("what lies in the local store is but another name of its source: the source stays")
+            _unlink(path)
+            removed += 1
+        fields = {"item": payload["item"], "size_bytes": payload["size"], "sha256": payload["sha256"][:12]}
+        reason = f"verified in {payload['place']}, storage.after is remove"
+        return Receipt({"removed": removed}, Event("source.removed", {**fields, "reason": reason}))
+
+
+def verified(
+    subject: int, store: Store, one: Mapping[str, Any], stored: Stored, bound: Mapping[str, Any] | None
+) -> CopyVerified:
+    """The fact that an object lies in a store as it was meant."""
+    place: Place = "s3" if store.place == "s3" else "local"
+    return CopyVerified(
+        place,
+        store.bucket,
+        one["keys"][place],
+        subject,
+        one["role"],
+        one["item"],
+        one["sha256"],
+        one["size"],
+        stored.proof,
+        bound,
+    )
+
+
+def _same(payload: Mapping[str, Any]) -> tuple[str | None, str]:
+    return (None, payload["sha256"]) if payload["place"] == "local" else (payload["sha256"], payload["sha256"])
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise NotSent(f"the source cannot be removed: {os.strerror(error.errno or 0)}") from error
+
+
+def _told(name: str, named: str, objects: Sequence[Mapping[str, Any]], began_s: float, clock: Clock) -> Event:
+    fields: dict[str, Json] = {
+        **_subject(named),
+        "size_bytes": sum(one["size"] for one in objects),
+        "objects": len(objects),
+        "elapsed_s": round(clock.monotonic() - began_s, 3),
+    }
+    if len(objects) == 1:
+        fields["sha256"] = objects[0]["sha256"][:12]
+    return Event(name, fields)
+
+
+def _subject(named: str) -> dict[str, Json]:
+    return {"call_id": named} if named.startswith("c") else {"subject": named}
+
+
+def _payload(effect: Effect) -> dict[str, Any]:
+    return cast("dict[str, Any]", effect.payload)
+
+
+def _upload_id(effect: Effect) -> str | None:
+    begun = _payload(effect)["begun"]
+    receipt = effect.given.get(begun) if begun else None
+    return None if receipt is None else cast("str | None", receipt.data["upload_id"])

@@ -1,0 +1,228 @@
+"""Which objects a call has in storage, and under which keys: pure decisions over a view of the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from daemon.contract import Item, Json, Reader
+from handlers import records
+from handlers.model import Recording
+from handlers.storage import documents
+from handlers.storage.layout import Layout, apart, beside, call_names, conversation_name
+from handlers.storage.members import Members
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One object that a call is to have. ``item`` is the item whose bytes it is, or ``text`` what callspool writes.
+
+    ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there.
+    """
+
+    role: str
+    item: int | None
+    text: str | None
+    sha256: str
+    size: int
+    content_type: str
+    keys: Mapping[str, str]
+    metadata: Mapping[str, str]
+    over: bool = False
+
+    def payload(self, started_at: str) -> dict[str, Json]:
+        """As an effect carries it."""
+        return {
+            "role": self.role,
+            "item": self.item,
+            "text": self.text,
+            "sha256": self.sha256,
+            "size": self.size,
+            "type": self.content_type,
+            "keys": dict(self.keys),
+            "metadata": dict(self.metadata),
+            "started_at": started_at,
+            "over": self.over,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places that are in use, each with the bucket that its copies are known by, and how things are called there.
+
+    ``home`` is where copies belong.
+    """
+
+    home: str
+    buckets: Mapping[str, str]
+    layouts: Mapping[str, Layout]
+
+
+class Planner:
+    """Puts together what one call is to have."""
+
+    def __init__(self, places: Places, members: Members, read: Reader) -> None:
+        self._places, self._members, self._read = places, members, read
+        self.name, self.day = self._named()
+        self._names = call_names(self.name, self.day)
+        self._host_id = records.host_id(read)
+        document = None if members.conversation is None else members.conversation.document
+        self._speakers = documents.speaker_count(document, [recording for recording, _ in members.recordings])
+        self._audio_keys: dict[int, Mapping[str, str]] = {}
+        self._stems: set[tuple[str, str]] = set()
+
+    def audio(self) -> list[Wanted]:
+        """The recordings."""
+        return [self._audio(recording, item) for recording, item in self._members.recordings]
+
+    def papers(self) -> list[Wanted]:
+        """What is written about them, and what was said: metadata, transcript, the transcript's and the lead's own
+        JSON. To be called after ``audio``."""
+        found = [self._metadata(recording, item) for recording, item in self._members.recordings]
+        conversation, transcript = self._members.conversation, self._members.transcript
+        if conversation is not None and transcript is not None:
+            text = documents.transcript_text(conversation.document)
+            keys = self._transcript_keys(f"{self.name}_transcript.txt")
+            found.append(self._written("transcript", text, "text/plain; charset=utf-8", keys))
+            found.append(self._own("document", transcript, self._transcript_keys(f"{self.name}_transcript.json")))
+        if self._members.lead_item is not None:
+            keys = self._transcript_keys(f"{self.name}_lead.json")
+            found.append(self._own("lead", self._members.lead_item, keys))
+        return found
+
+    def sidecar(self, audio: list[Wanted], papers: list[Wanted]) -> Wanted:
+        """The call's own JSON, which names the others by their keys where they belong."""
+        home = self._places.home
+        keys = {wanted.item: wanted.keys[home] for wanted in (*audio, *papers) if wanted.item is not None}
+        texts: dict[str, tuple[Item, str]] = {}
+        for role, item in (("transcript", self._members.transcript), ("lead", self._members.lead_item)):
+            if item is not None:
+                texts[role] = (item, keys[item.id])
+        text = documents.sidecar(
+            host_id=self._host_id,
+            name=self.name,
+            call_id=self._members.subject_name,
+            conversation=self._members.conversation,
+            audio=[(recording, item, keys[item.id]) for recording, item in self._members.recordings],
+            texts=texts,
+            number=self._members.number,
+        )
+        return self._written("sidecar", text, "application/json", self._audio_folder(f"{self.name}_call.json"))
+
+    # ------------------------------------------------------------------------------------------------
+
+    def _named(self) -> tuple[str, str]:
+        """As it was called first, by whichever of its files."""
+        members = self._members
+        for subject in (members.subject, *members.versions, *(item.id for _, item in members.recordings)):
+            known = records.storage_name(self._read, subject)
+            if known is not None:
+                return known
+        conversation = members.conversation
+        groups = [recording.group for recording, _ in members.recordings]
+        group = groups[0].removeprefix("g:") if groups and groups[0].startswith("g:") else None
+        item = members.transcript or members.recordings[0][1]
+        name = conversation_name(None if conversation is None else conversation.session_id, group, item.sha256)
+        return name, members.started_at.strftime("%Y-%m-%d")
+
+    def _audio(self, recording: Recording, item: Item) -> Wanted:
+        keys = {}
+        for place, layout in self._places.layouts.items():
+            known = [c for c in records.copies_of_item(self._read, item.id) if self._is_mine(c, place)]
+            key = layout.audio_key(self._names, item.name, item.sha256)
+            keys[place] = known[0].key if known else self._free(place, key, item.sha256)
+            stem = (place, beside(keys[place], "").lower())
+            if stem in self._stems and not known:  # a.ogg and a.wav of one call would share a_metadata.json
+                keys[place] = apart(keys[place], item.sha256)
+            self._stems.add((place, beside(keys[place], "").lower()))
+        self._audio_keys[item.id] = keys
+        started = documents.maybe_stamp(recording.start_at)
+        ended = documents.maybe_stamp(recording.end_at)
+        about = {
+            "duration": f"{recording.audio.media_s:.3f}",
+            "started-at": started,
+            "ended-at": ended,
+            "speaker-count": None if self._speakers is None else str(self._speakers),
+            "side": recording.side.value,
+        }
+        wanted = self._own("audio", item, keys)
+        metadata = {**wanted.metadata, **{name: text for name, text in about.items() if text is not None}}
+        return replace(wanted, metadata=metadata, content_type=documents.content_type(item.name), over=False)
+
+    def _is_mine(self, copy: records.Copy, place: str) -> bool:
+        return copy.place == place and copy.role == "audio" and copy.bucket == self._places.buckets[place]
+
+    def _metadata(self, recording: Recording, item: Item) -> Wanted:
+        text = documents.metadata(self.name, recording, item, self._speakers)
+        keys = {place: beside(key, "_metadata.json") for place, key in self._audio_keys[item.id].items()}
+        return self._written("metadata", text, "application/json", keys)
+
+    def _transcript_keys(self, name: str) -> dict[str, str]:
+        layouts = self._places.layouts.items()
+        return {place: f"{layout.transcript_folder(self._names)}/{name}" for place, layout in layouts}
+
+    def _audio_folder(self, name: str) -> dict[str, str]:
+        return {place: f"{layout.folder(self._names)}/{name}" for place, layout in self._places.layouts.items()}
+
+    def _own(self, role: str, item: Item, keys: Mapping[str, str]) -> Wanted:
+        if role != "audio":
+            keys = {place: self._ours(place, key, item.sha256) for place, key in keys.items()}
+        metadata = self._about(role, item.sha256)
+        kind = "application/json"
+        return Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, self._over(keys, item.sha256))
+
+    def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
+        data = text.encode("utf-8")
+        sha256 = hashlib.sha256(data).hexdigest()
+        keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
+        metadata = self._about(role, sha256)
+        return Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, self._over(keys, sha256))
+
+    def _about(self, role: str, sha256: str) -> dict[str, str]:
+        """What every object says of itself; a header takes ASCII alone."""
+        return {
+            "sha256": sha256,
+            "conversation": quote(self.name),
+            "call-id": self._members.subject_name,
+            "host-id": self._host_id,
+            "role": role,
+        }
+
+    def _free(self, place: str, key: str, sha256: str) -> str:
+        """The key, or another where other content was put under it before."""
+        known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+        taken = known is not None and known.state != "removed" and known.sha256 != sha256
+        return apart(key, sha256) if taken else key
+
+    def _ours(self, place: str, key: str, sha256: str) -> str:
+        """The key, or another where another call's document lies under it."""
+        known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+        if known is None or known.state == "removed" or known.sha256 == sha256:
+            return key
+        members = self._members
+        mine = {members.subject, *members.versions, *(item.id for _, item in members.recordings)}
+        return key if known.subject in mine else apart(key, hashlib.sha256(str(members.first).encode()).hexdigest())
+
+    def _over(self, keys: Mapping[str, str], sha256: str) -> bool:
+        """Whether the ledger knows of older content of this call under one of the keys."""
+        for place, key in keys.items():
+            known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+            if known is not None and known.sha256 != sha256:
+                return True
+        return False
+
+    @staticmethod
+    def _place(place: str) -> records.Place:
+        return "s3" if place == "s3" else "local"
+
+
+def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
+    """Whether a verified copy of this very object is where it belongs, or on its way there."""
+    for place, key in wanted.keys.items():
+        found = records.copy_at(read, "s3" if place == "s3" else "local", places.buckets[place], key)
+        there = found is not None and found.state == "verified" and found.sha256 == wanted.sha256
+        if found is not None and there and (place == places.home or found.bound_for is not None):
+            return True
+    return False

@@ -1,0 +1,176 @@
+"""The room as a value: where audio, transcripts and leads are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from daemon.contract import Fields, JobSpec, Lane, Machine, Patience, Performer, Reader, Room, Scheduled, Subject
+from handlers import records
+from handlers.settings import StorageSettings
+from handlers.storage.acts import acts
+from handlers.storage.handler import (
+    ASK,
+    BEGIN,
+    DRAIN,
+    LET_GO,
+    LONE,
+    MOVE,
+    PROBE,
+    PUT,
+    RELEASE,
+    REMOVE,
+    S3,
+    STORAGE,
+    STORE,
+    SWEEP,
+    DrainHandler,
+    LetGoHandler,
+    ProbeHandler,
+    StoreHandler,
+    SweepHandler,
+)
+from handlers.storage.kept import Kept
+from handlers.storage.layout import Layout
+from handlers.storage.local import LocalStore
+from handlers.storage.pace import Health, Hours
+from handlers.storage.performers import (
+    BeginPerformer,
+    InParts,
+    MovePerformer,
+    PutPerformer,
+    ReleasePerformer,
+    RemovePerformer,
+    Stores,
+)
+from handlers.storage.planning import Places
+from handlers.storage.probing import AskPerformer, check
+from handlers.storage.service import Credentials, s3_of
+
+SWEEP_AT = "*/5 * * * *"
+
+
+def room(
+    settings: StorageSettings,
+    folder: str,
+    credentials: Credentials,
+    machine: Machine,
+    *,
+    timezone: str = "host",
+    match_wait: timedelta = timedelta(minutes=15),
+    crm: bool = False,
+) -> Room:
+    """The room. ``folder`` is the local store's, absolute; ``timezone`` that of ``storage.s3.pace``; ``crm`` says that
+    calls are delivered to a CRM, which needs their sources until it has them."""
+    hours = Hours(settings.s3.pace, None if timezone == "host" else ZoneInfo(timezone))
+    kept = Kept()
+    local = LocalStore(folder, settings.min_free)
+    s3 = s3_of(settings, credentials, kept, hours, machine.clock)
+    health = Health(machine.clock, settings.retry)
+    stores = Stores(local, s3, health, hours, machine.clock, machine.contents)
+    places = places_of(settings, s3)
+    service = "" if s3 is None else s3.service
+
+    def refresh(read: Reader) -> None:
+        if service:
+            found = records.service_found(read, service)
+            kept.take(None if found is None else found[0])
+
+    part_size = settings.s3.part_size
+    patience = Patience(tuple(settings.retry), 3)
+    performers: dict[str, Performer] = {
+        PUT: PutPerformer(stores),
+        BEGIN: BeginPerformer(stores),
+        MOVE: MovePerformer(stores),
+        RELEASE: ReleasePerformer(stores),
+        REMOVE: RemovePerformer(stores),
+        ASK: AskPerformer(s3, kept, settings),
+    }
+    schedules = [Scheduled(SWEEP_AT, "UTC", JobSpec(SWEEP, "all"))]
+    if service:
+        schedules.append(Scheduled("17 * * * *", "UTC", JobSpec(PROBE, "s3")))
+    return Room(
+        name="storage",
+        handlers=(
+            StoreHandler(settings, places, part_size, refresh),
+            DrainHandler(places, part_size, hours, refresh),
+            LetGoHandler(settings, places, crm),
+            SweepHandler(match_wait),
+            ProbeHandler(service),
+        ),
+        lanes=(
+            Lane("storage", (STORE, LONE), workers=settings.workers),
+            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, PROBE), workers=2),
+        ),
+        performers=performers,
+        subjects={
+            STORE: Subject("call_id", "c"),
+            LONE: Subject("subject", "r"),
+            DRAIN: Subject("subject", "drain:"),
+            LET_GO: Subject("call_id", "c"),
+            SWEEP: Subject("subject", "sweep:"),
+            PROBE: Subject("subject", "probe:"),
+        },
+        patience={STORAGE: patience, S3: patience},
+        acts=acts(places, service),
+        status=lambda read: status(read, places),
+        explain=explain,
+        failures=failures,
+        checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),
+        schedules=tuple(schedules),
+    )
+
+
+def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
+    """The places in use: the local one always, since it takes what S3 does not."""
+    layouts = {"local": Layout("", settings.local.audio, settings.local.transcripts)}
+    buckets = {"local": ""}
+    if s3 is not None:
+        layouts["s3"] = Layout(settings.s3.prefix, settings.s3.audio, settings.s3.transcripts)
+        buckets["s3"] = s3.bucket
+    return Places("local" if s3 is None else "s3", buckets, layouts)
+
+
+def status(read: Reader, places: Places) -> Fields:
+    """Where copies belong, how many are verified where, and what waits."""
+    return {"home": places.home, **records.copy_counts(read)}
+
+
+def explain(read: Reader, subject: str) -> Fields | None:
+    """Where every copy of a call lies; its numbers are left in the store's own keys, which are told here alone."""
+    found = records.find_calls(read, subject)
+    ids = [found[-1]] if found else [int(subject[1:])] if subject[:1] == "r" and subject[1:].isdecimal() else []
+    copies = [copy for one in ids for copy in records.copies(read, one)]
+    if not copies:
+        return None
+    return {"copies": [told(copy) for copy in copies]}
+
+
+def told(copy: records.Copy) -> Mapping[str, str | int | None]:
+    """A copy as it is shown."""
+    return {
+        "place": copy.place if not copy.bucket else f"s3 {copy.bucket}",
+        "key": copy.key,
+        "role": copy.role,
+        "size": copy.size,
+        "sha256": copy.sha256[:12],
+        "state": copy.state,
+        "proof": copy.proof,
+        "reason": copy.reason,
+        "waits": None if copy.bound_for is None else "to move to S3",
+    }
+
+
+def failures(read: Reader) -> Sequence[Fields]:
+    """Copies that S3 will not take, or whose key holds another's content."""
+    return [
+        {
+            "subject": f"c{copy.subject}",
+            "kind": "storage",
+            "reason": f"{copy.role} stays in the local store: {copy.reason}",
+            "fix": "callspool storage drain  (after callspool doctor)",
+            "since": None,
+        }
+        for copy in records.troubled_copies(read)
+    ]

@@ -1,0 +1,305 @@
+"""Copies in an S3-compatible service.
+
+Order of a put: the bytes are read and held against the ledger's hash; they are sent under a condition that nothing lies
+there yet, where the service was found to keep such conditions, else it is asked before; what lies there afterwards is
+held against what was meant. The proof is, in this order: a checksum that the service was found to check, an ETag that
+is the MD5 of our bytes, or the object read back. An ETag that is something else proves nothing and disproves nothing
+(KMS, parts, other makes), so then the object is read back.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from daemon.errors import ContentMoved, Refused, Unacceptable, Unanswered
+from handlers.settings import S3Storage
+from handlers.storage.budget import Budget
+from handlers.storage.content import digest_of, read_exactly
+from handlers.storage.kept import Kept
+from handlers.storage.pace import Pacer
+from handlers.storage.service import Preconditioned, Service, Unsupported, Vanished, translated
+from handlers.storage.store import Content, Described, Found, KeyConflict, KeyMissing, Stored
+
+if TYPE_CHECKING:
+    from handlers.storage.multipart import Multipart
+
+MEMORY = 64 << 20
+"""Bytes of bodies held at once, over all threads."""
+
+
+class S3Store:
+    """Keys are whole, prefix and all. Safe to use from threads."""
+
+    place = "s3"
+
+    def __init__(self, settings: S3Storage, service: Service, kept: Kept, pacer: Pacer) -> None:
+        self._settings, self._service, self._kept, self._pacer = settings, service, kept, pacer
+        self._budget = Budget(MEMORY)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._service.bucket
+
+    @property
+    def service(self) -> str:
+        """Endpoint and bucket."""
+        return self._service.name
+
+    def find(self, key: str) -> Found | None:
+        """What a HEAD tells; the hash is the one that was put beside the object."""
+        try:
+            answer = self._service.call("head_object", Key=key)
+        except Vanished:
+            return None
+        metadata = {name.lower(): text for name, text in answer.get("Metadata", {}).items()}
+        return Found(key, int(answer["ContentLength"]), metadata.get("sha256"))
+
+    def put(self, key: str, content: Content, described: Described, *, over: bool = False) -> Stored:
+        """In one piece, or in parts where it is larger than ``part_size``."""
+        if described.size > self._settings.part_size:
+            return self.in_parts_of(self._settings.part_size).put(key, content, described, over=over)
+        with self._budget.of(described.size), content.open() as file:
+            data = read_exactly(file, described.size)
+            if hashlib.sha256(data).hexdigest() != described.sha256:
+                raise ContentMoved("the file changed after it was hashed")
+            return self._put_whole(key, data, described, over=over)
+
+    def begin(self, key: str, described: Described) -> str:
+        """The id of an upload in parts for this key: one that was begun is taken up, others of the key are aborted."""
+        from handlers.storage.multipart import begun
+
+        found = begun(self._service, key)
+        for upload_id in found[1:]:
+            self.abort(key, upload_id)
+        if found:
+            return found[0]
+        asked = {"Key": key, **self.headers(described), **self.options(described)}
+        answer = self.leniently("create_multipart_upload", asked)
+        return str(answer["UploadId"])
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Give it up with all its parts."""
+        try:
+            self._service.call("abort_multipart_upload", Key=key, UploadId=upload_id)
+        except Vanished:
+            return
+
+    @contextmanager
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[BinaryIO]:
+        """A stream, or a range of it."""
+        asked: dict[str, Any] = {"Key": key}
+        if start or length is not None:
+            last = "" if length is None else str(start + length - 1)
+            asked["Range"] = f"bytes={start}-{last}"
+        try:
+            answer = self._service.call("get_object", **asked)
+        except Vanished:
+            raise KeyMissing("it is not in S3", http_status=404) from None
+        body = answer["Body"]
+        try:
+            yield body
+        except Exception as error:
+            raise translated(error) from error
+        finally:
+            body.close()
+
+    def delete(self, key: str) -> None:
+        """Delete it."""
+        self._service.call("delete_object", Key=key)
+
+    def list(self, prefix: str) -> Iterator[Found]:
+        """Page by page."""
+        token: str | None = None
+        while True:
+            asked = {"Prefix": prefix} | ({} if token is None else {"ContinuationToken": token})
+            answer = self._service.call("list_objects_v2", **asked)
+            for one in answer.get("Contents", ()):
+                yield Found(one["Key"], int(one["Size"]))
+            token = answer.get("NextContinuationToken")
+            if not answer.get("IsTruncated") or token is None:
+                return
+
+    # ------------------------------------------------------------------------------------------------ for the probe
+
+    def in_parts_of(self, size: int) -> Multipart:
+        """What puts in parts of this size."""
+        from handlers.storage.multipart import Multipart
+
+        return Multipart(self, size, self._service, self._kept, self._pacer, self._budget)
+
+    def head(self, key: str) -> Mapping[str, Any]:
+        """All that a HEAD tells."""
+        answer: Mapping[str, Any] = self._service.call("head_object", Key=key)
+        return answer
+
+    def tags(self, key: str) -> bool:
+        """Whether the object has tags."""
+        if not self._settings.tags:
+            return False
+        try:
+            return bool(self._service.call("get_object_tagging", Key=key).get("TagSet"))
+        except Unacceptable:
+            return False
+
+    def put_if_absent(self, key: str, data: bytes) -> None:
+        """Put under the condition that nothing lies there, whatever is known of the service."""
+        self._service.call("put_object", Key=key, Body=data, IfNoneMatch="*")
+
+    def put_claiming(self, key: str, data: bytes, sha256: bytes) -> None:
+        """Put with this checksum, right or wrong."""
+        self._service.call("put_object", Key=key, Body=data, ChecksumSHA256=_base64(sha256))
+
+    def complete_if_absent(self, key: str) -> None:
+        """Complete an upload of one part under the condition that nothing lies there; leaves none behind."""
+        upload_id = str(self._service.call("create_multipart_upload", Key=key)["UploadId"])
+        try:
+            asked: dict[str, Any] = {"Key": key, "UploadId": upload_id}
+            etag = self._service.call("upload_part", **asked, PartNumber=1, Body=b"callspool")["ETag"]
+            parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+            self._service.call("complete_multipart_upload", **asked, MultipartUpload=parts, IfNoneMatch="*")
+        finally:
+            self.abort(key, upload_id)
+
+    # ------------------------------------------------------------------------------------------------ how it is asked
+
+    def headers(self, described: Described) -> dict[str, Any]:
+        """What an object says of itself."""
+        return {"ContentType": described.content_type, "Metadata": dict(described.metadata)}
+
+    def options(self, described: Described) -> dict[str, Any]:
+        """Encryption, class and tags as configured, less what the service was found not to do.
+
+        Encryption with a key of one's own is never left out: a service that refuses it is refused.
+        """
+        s3, asked = self._settings, dict[str, Any]()
+        if s3.encryption == "aws:kms":
+            asked["ServerSideEncryption"] = "aws:kms"
+            if s3.kms_key_id:
+                asked["SSEKMSKeyId"] = s3.kms_key_id
+        elif s3.encryption == "AES256" and self._kept.says("encryption") != "no":
+            asked["ServerSideEncryption"] = "AES256"
+        large = described.kind == "audio" and described.size >= s3.class_from_size
+        large = large or described.kind == "probe"
+        old = described.age_s >= s3.class_from_age.total_seconds()
+        if s3.storage_class and large and old and self._kept.says("class") != "no":
+            asked["StorageClass"] = s3.storage_class
+        if s3.tags and self._kept.says("tags") != "no":
+            from urllib.parse import urlencode
+
+            asked["Tagging"] = urlencode(s3.tags)
+        return asked
+
+    def checks(self, data: bytes, sha256: bytes | None = None) -> dict[str, str]:
+        """What lets the service see a byte that was flipped on the way."""
+        if self._checked():
+            return {"ChecksumSHA256": _base64(sha256 or hashlib.sha256(data).digest())}
+        return {"ContentMD5": _base64(_md5(data))}
+
+    def _checked(self) -> bool:
+        """Whether SHA-256 goes along: as configured; by itself at AWS, and where it was found to be checked."""
+        if self._settings.checksums != "auto":
+            return self._settings.checksums == "on"
+        return not self._service.custom or self._kept.says("checksums") == "yes"
+
+    def leniently(self, operation: str, asked: dict[str, Any]) -> Any:
+        """Ask; where the service refuses what was asked beside (a 400 or 501), ask without the one that it refuses.
+
+        What it refused is remembered. Encryption with a key of one's own, and a condition, are not dropped here.
+        """
+        while True:
+            try:
+                return self._service.call(operation, **asked)
+            except Unacceptable as error:
+                if not (type(error) is Unsupported or (type(error) is Unacceptable and error.http_status == 400)):
+                    raise
+                if not self._drop(asked):
+                    raise
+
+    def _drop(self, asked: dict[str, Any]) -> bool:
+        """Leave out one thing that the service may not do; whether there was one left."""
+        for name, question in (
+            ("StorageClass", "class"),
+            ("Tagging", "tags"),
+            ("ChecksumSHA256", "checksums"),
+            ("IfNoneMatch", "conditional"),
+            ("ServerSideEncryption", "encryption"),
+        ):
+            kept = self._kept.says(question) == "yes"
+            told = name == "ChecksumSHA256" and self._settings.checksums == "on"
+            if name in asked and not kept and not told and asked[name] != "aws:kms":
+                del asked[name]
+                self._kept.learn(question, "no")
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------------ one piece
+
+    def _put_whole(self, key: str, data: bytes, described: Described, *, over: bool) -> Stored:
+        conditional = not over and self._kept.says("conditional") in ("yes", "unknown")
+        if not over and self._kept.says("conditional") != "yes":
+            standing = self.standing(key, described)
+            if standing is not None:
+                return standing
+        asked = {
+            "Key": key,
+            "Body": data,
+            **self.headers(described),
+            **self.options(described),
+            **self.checks(data, bytes.fromhex(described.sha256)),
+        }
+        if conditional:
+            asked["IfNoneMatch"] = "*"
+        self._pacer.wait(len(data))
+        try:
+            answer = self.leniently("put_object", asked)
+        except Preconditioned:
+            standing = self.standing(key, described)
+            if standing is None:
+                raise Refused("S3 says that something lies there, and then that nothing does") from None
+            return standing
+        proof = self._proof(answer, "ChecksumSHA256" in asked, data)
+        return Stored(proof or self.read_back(key, described), fresh=True)
+
+    def _proof(self, answer: Mapping[str, Any], checked: bool, data: bytes) -> str:
+        """What the answer proves; empty where it proves nothing."""
+        if checked and self._kept.says("checksums") == "yes":
+            return "checksum"
+        etag = str(answer.get("ETag", "")).strip('"').lower()
+        return "etag" if etag == _md5(data).hex() else ""
+
+    def standing(self, key: str, described: Described) -> Stored | None:
+        """What lies under a key, if it is what was meant; None where nothing lies there. Raises KeyConflict."""
+        found = self.find(key)
+        if found is None:
+            return None
+        if found.size != described.size or found.sha256 not in (None, described.sha256):
+            raise KeyConflict("another object lies in S3 under that key")
+        return Stored(self.read_back(key, described), fresh=False)
+
+    def read_back(self, key: str, described: Described) -> str:
+        """Read the object and hold it against what was meant. Raises KeyConflict where it is something else."""
+        try:
+            with self.open(key) as body:
+                digest = digest_of(body)
+        except KeyMissing:
+            raise Unanswered("S3 took it, and does not have it") from None
+        if digest != described.sha256:
+            found = self.find(key)
+            if found is not None and found.sha256 == described.sha256:  # ours by its own word, and damaged
+                self.delete(key)
+                raise Refused("S3 stored something else than was sent: deleted, and sent again")
+            raise KeyConflict("another object lies in S3 under that key")
+        return "read back"
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
