@@ -25,8 +25,14 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
     """Add the verbs to the command."""
 
     @app.command("status")
-    def status() -> int:
+    def status(
+        watch: Annotated[bool, typer.Option("--watch", help="Show it anew every second, until Ctrl-C.")] = False,
+    ) -> int:
         """One screen: is it moving, what waits, what needs a person."""
+        if watch:
+            from daemon.cli import following
+
+            return following.watch(desk)
         found = status_of(desk)
         desk.show(found, status_text(found))
         return 0
@@ -135,6 +141,7 @@ def explain_of(desk: CommandDesk, read: Reader, subject: str) -> dict[str, Any]:
     return {
         "subject": shown,
         "call_id": call_id,
+        "items": items,
         "files": files or story.files_of(read, items),
         **rooms,
         "jobs": story.jobs_about(read, desk.house.lanes, items),
@@ -176,12 +183,16 @@ def explain_text(found: Mapping[str, Any]) -> str:
             f"            {e['type']:<14}{e['state']}, sent {e['sends']} time(s)  {e['reason']}" for e in job["effects"]
         ]
     lines += ["", "JOURNAL"]
-    for line in found["journal"]:
-        told = "  ".join(
-            f"{k}={_short(v)}" for k, v in line.items() if k not in ("ts", "event") and v not in (None, [], "")
-        )
-        lines.append(f"  {line['ts']}  {line['event']:<20}  {told}")
+    lines += [f"  {told(line)}" for line in found["journal"]]
     return "\n".join(lines)
+
+
+def told(line: Mapping[str, Any]) -> str:
+    """A line of the journal as a person reads it."""
+    rest = "  ".join(
+        f"{k}={_short(v)}" for k, v in line.items() if k not in ("ts", "event") and v not in (None, [], "")
+    )
+    return f"{line['ts']}  {line['event']:<20}  {rest}".rstrip()
 
 
 def failures_of(desk: CommandDesk, read: Reader) -> dict[str, Any]:

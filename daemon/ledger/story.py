@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from sqlite3 import Row
 from typing import Any
 
@@ -159,6 +160,45 @@ def journal_about(read: Reader, call_id: str | None, items: Sequence[int], limit
         (call_id, *items, limit),
     )
     return [{"ts": stamp(row["at_us"]), "event": row["event"], **json.loads(row["fields"])} for row in reversed(rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines of the journal: events by a pattern with ``*``, and, if given, about a call's id or these items."""
+
+    event: str = "*"
+    about: tuple[str, tuple[int, ...]] | None = None
+
+    def where(self) -> tuple[str, tuple[object, ...]]:
+        """The condition and its values."""
+        if self.about is None:
+            return "event GLOB ?", (self.event,)
+        call_id, items = self.about
+        places = ",".join("?" * len(items))
+        return f"event GLOB ? AND (call_id = ? OR item_id IN ({places}))", (self.event, call_id, *items)
+
+
+def journal_end(read: Reader, wanted: Wanted, count: int) -> tuple[int, list[dict[str, Any]]]:
+    """The number of the journal's last line, and the newest ``count`` wanted ones, oldest first."""
+    last: int = _one(read, "SELECT coalesce(max(id), 0) FROM journal")
+    where, args = wanted.where()
+    rows = read.rows(f"SELECT * FROM journal WHERE id <= ? AND {where} ORDER BY id DESC LIMIT ?", (last, *args, count))
+    return last, [_line(row) for row in reversed(rows)]
+
+
+def journal_after(read: Reader, wanted: Wanted, after: int, count: int) -> tuple[int, list[dict[str, Any]]]:
+    """The wanted lines among the next ``count`` after this number, and the number to go on from."""
+    last: int = read.rows(
+        "SELECT coalesce(max(id), ?) FROM (SELECT id FROM journal WHERE id > ? ORDER BY id LIMIT ?)",
+        (after, after, count),
+    )[0][0]
+    where, args = wanted.where()
+    rows = read.rows(f"SELECT * FROM journal WHERE id > ? AND id <= ? AND {where} ORDER BY id", (after, last, *args))
+    return last, [_line(row) for row in rows]
+
+
+def _line(row: Row) -> dict[str, Any]:
+    return {"ts": stamp(row["at_us"]), "event": row["event"], "level": row["level"], **json.loads(row["fields"])}
 
 
 def parked_jobs(read: Reader) -> list[dict[str, Any]]:
