@@ -33,6 +33,7 @@ from daemon.run.once import Outcome
 from daemon.vitals import Vitals
 from handlers.settings import (
     OLD_NAMES,
+    AudioSettings,
     CollectSettings,
     CompressSettings,
     CrmSettings,
@@ -60,6 +61,7 @@ class Config(MachineConfig):
     """The whole configuration: the machine's sections and the rooms'."""
 
     match: MatchSettings = MatchSettings()
+    audio: AudioSettings = AudioSettings()
     crm: CrmSettings = CrmSettings()
     storage: StorageSettings = StorageSettings()
     compress: CompressSettings = CompressSettings()
@@ -123,6 +125,7 @@ class House:
             leads=str(self.path(config.watch.leads)),
             timezone=config.watch.timezone,
             markers=str(self.path(config.collect.markers)),
+            audio=config.audio,
             match=config.match,
             retention=config.retention,
             crm=config.crm,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import typer
 
     from daemon.contract import Desk, Machine, Room
-    from handlers.settings import CrmSettings, MatchSettings, RetentionSettings, StorageSettings
+    from handlers.settings import AudioSettings, CrmSettings, MatchSettings, RetentionSettings, StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Settings:
     leads: str
     timezone: str
     markers: str
+    audio: AudioSettings
     match: MatchSettings
     retention: RetentionSettings
     storage: StorageSettings
@@ -62,7 +63,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             region=settings.match.region,
             conventions=tuple(Configured(name.pattern, name.format) for name in settings.match.names),
             machine=machine,
-            prober=Prober(),
+            prober=Prober(limits=settings.audio.limits()),
         ),
         match(settings.match),
         crm(
@@ -91,7 +92,8 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
 
     Needs no configuration.
     """
+    from handlers.audio.verbs import verbs as audio
     from handlers.match.verbs import verbs as match
     from handlers.privacy.verbs import erase_verbs, hold_verbs
 
-    return (("match", match(desk)), (None, erase_verbs(desk)), ("hold", hold_verbs(desk)))
+    return (("match", match(desk)), (None, audio(desk)), (None, erase_verbs(desk)), ("hold", hold_verbs(desk)))

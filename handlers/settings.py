@@ -147,6 +147,24 @@ class MatchSettings(Section):
     names: tuple[NamePattern, ...] = ()
 
 
+class AudioSettings(Section):
+    """From where on a recording is doubted. Levels are decibels of full scale."""
+
+    silent_db: float = Field(default=-60.0, le=0)
+    quiet_db: float = Field(default=-40.0, le=0)
+    clipped: Percent = 0.01
+    short: Duration = timedelta(seconds=1)
+
+    def limits(self) -> Mapping[str, float]:
+        """The same as numbers, by the names that the audio workers use."""
+        return {
+            "silent_db": self.silent_db,
+            "quiet_db": self.quiet_db,
+            "clipped": self.clipped,
+            "short_s": self.short.total_seconds(),
+        }
+
+
 class CrmSettings(Section):
     """Where calls are delivered, and with how much patience."""
 

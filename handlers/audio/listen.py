@@ -12,6 +12,7 @@ were lost, what follows stays where it was in the call.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from typing import BinaryIO
 from handlers.audio import wav
 from handlers.audio.failure import Unreadable, unheard
 from handlers.audio.probe import sniff
+from handlers.audio.quality import Limits, doubts
 from handlers.audio.speech import LOST, QUIETEST, Span, speech
 from handlers.model import AudioInfo
 
@@ -33,6 +35,12 @@ _STEP_S = 0.02
 _LOOKED_AT = 128
 """Samples of a window that are looked at, or somewhat more."""
 
+_FULL_SCALE = 0.9999
+_CUT_OFF_DB = -14.0
+_CUT_OFF_SAMPLES = 5
+"""A window is cut off where so many of those looked at lie at full scale. A sine that just reaches it has one or two;
+below that power a window has none."""
+
 _LOUDEST = 100.0
 """Decibels. Floating point samples may be whole numbers of 16 bits, and in a broken file anything."""
 
@@ -40,7 +48,8 @@ _LOUDEST = 100.0
 class Ear:
     """Levels of windows of about 20 ms of ``channels`` channels at ``rate``, from samples in pieces of any size.
 
-    ``full`` is the value of a sample at full scale.
+    ``full`` is the value of a sample at full scale. ``cut_off`` counts windows that lie at it, ``coded_bytes`` what the
+    samples took in the file; ``failed`` says that some of it could not be decoded.
     """
 
     def __init__(self, rate: int, channels: int, full: float) -> None:
@@ -53,11 +62,19 @@ class Ear:
         self._missed = 0
         self._open: list[list[float]] = [[] for _ in range(min(channels, MAX_CHANNELS))]
         self._levels: list[list[float]] = [[] for _ in self._open]
+        self.cut_off = 0
+        self.coded_bytes = 0
+        self.failed = False
 
     @property
     def step_s(self) -> float:
         """Seconds from one level to the next."""
         return self._window * self._stride / self.rate
+
+    @property
+    def levels(self) -> Sequence[Sequence[float]]:
+        """Decibels of full scale, window by window, of each channel."""
+        return self._levels
 
     @property
     def heard_s(self) -> float:
@@ -90,23 +107,47 @@ class Ear:
         """Power in dB of full scale, without the constant part that cheap converters add."""
         mean = sum(samples) / len(samples)
         power = (math.hypot(*samples) ** 2 / len(samples) - mean * mean) / self._full**2
-        return min(10 * math.log10(power), _LOUDEST) if power > 10 ** (QUIETEST / 10) else QUIETEST
+        level = min(10 * math.log10(power), _LOUDEST) if power > 10 ** (QUIETEST / 10) else QUIETEST
+        if level > _CUT_OFF_DB:
+            limit = _FULL_SCALE * self._full
+            self.cut_off += sum(not -limit < sample < limit for sample in samples) >= _CUT_OFF_SAMPLES
+        return level
 
 
-def listen(file: BinaryIO, info: AudioInfo) -> AudioInfo:
-    """The measurement of the file with what its beginning says of speech.
+def listen(file: BinaryIO, info: AudioInfo, limits: Limits | None = None) -> AudioInfo:
+    """The measurement of the file with what its beginning says of speech and of its quality.
 
     Raises whatever the decoder raises; the file was measured and is none the worse for it.
     """
     if info.container == "ogg" and "many_streams" in info.flags:
         return info  # the longest was measured, and libav would decode the first
-    ear = _plain(file) if info.container == "wav" and info.codec == "pcm_s16le" else _decoded(file)
+    return told(info, ear_of(file, info), limits or Limits())
+
+
+def ear_of(file: BinaryIO, info: AudioInfo, upto_s: float = LISTEN_S) -> Ear | None:
+    """An ear that has heard so many seconds; None where not one sample could be decoded."""
+    plain = info.container == "wav" and info.codec == "pcm_s16le"
+    return _plain(file, upto_s) if plain else _decoded(file, upto_s)
+
+
+def told(info: AudioInfo, ear: Ear | None, limits: Limits) -> AudioInfo:
+    """The measurement with what was heard."""
     if ear is None:
         return unheard(info) if info.media_s else info
+    flags = {*info.flags, *doubts(ear.levels, ear.cut_off, info.media_s, limits, errors=ear.failed)}
+    info = dataclasses.replace(info, flags=tuple(sorted(flags)))
     # A last packet that MP4's edit list cuts short is decoded whole.
     heard_s = min(ear.heard_s, max(info.media_s, info.span_s))
     spans = ear.speech()
     return dataclasses.replace(info, speech=None if spans is None else _rounded(spans, heard_s), heard_s=heard_s)
+
+
+def course(channels: Sequence[Sequence[float]], columns: int) -> list[float]:
+    """The loudest level of any channel in each of at most ``columns`` equal pieces of the recording, in decibels."""
+    windows = len(channels[0]) if channels else 0
+    edges = [windows * place // columns for place in range(columns + 1)] if windows else []
+    pieces = [(first, last) for first, last in itertools.pairwise(edges) if first < last]
+    return [round(max(QUIETEST, *(max(levels[first:last]) for levels in channels)), 1) for first, last in pieces]
 
 
 def _rounded(spans: Sequence[Span], heard_s: float) -> tuple[Span, ...]:
@@ -114,26 +155,27 @@ def _rounded(spans: Sequence[Span], heard_s: float) -> tuple[Span, ...]:
     return tuple((round(first, 3), min(round(last, 3), heard_s)) for first, last in spans if first < heard_s)
 
 
-def _plain(file: BinaryIO) -> Ear:
+def _plain(file: BinaryIO, upto_s: float) -> Ear:
     """WAV's usual samples, which need no decoder, and no tenth of a second to load one."""
     data = wav.data(file)
     form, ear = data.form, Ear(data.form.rate, data.form.channels, 32768.0)
     if form.block_bytes != 2 * form.channels:
         raise Unreadable("its WAV blocks are not as long as their samples")
     block_samples = max(1, _BLOCK_BYTES // form.block_bytes)
-    left = min(data.held // form.block_bytes, int(LISTEN_S * form.rate))
+    left = min(data.held // form.block_bytes, int(upto_s * form.rate))
     file.seek(data.at)
     while left and (block := file.read(min(left, block_samples) * form.block_bytes)):
         samples = memoryview(block).cast("h")
         ear.hear([samples[channel :: form.channels] for channel in range(min(form.channels, MAX_CHANNELS))])
         left -= len(samples) // form.channels
+        ear.coded_bytes += len(block)
     return ear
 
 
-def _decoded(file: BinaryIO) -> Ear | None:
+def _decoded(file: BinaryIO, upto_s: float) -> Ear | None:
     """Everything else, through libav."""
     from handlers.audio.decode import hear  # 0.1 s of import that plain samples need not wait for
 
     kind = sniff(file)
     file.seek(0)
-    return hear(file, kind.demuxer)
+    return hear(file, kind.demuxer, upto_s)

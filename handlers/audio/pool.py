@@ -18,7 +18,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +37,9 @@ BYTES_A_SECOND = 500_000
 
 LISTEN_DEADLINE_S = 60.0
 """Added patience with listening, which ends after the same few minutes of any recording: 1.5 s of a free core."""
+
+WHOLE = 10
+"""Listening to all of a file costs its decoding, ten times what counting its packets does."""
 
 START_DEADLINE_S = 30.0
 REPLY_BYTES = 1 << 18
@@ -139,6 +142,14 @@ def _opened(path: bytes) -> Iterator[tuple[int, int]]:
         os.close(file)
 
 
+def _size(path: bytes) -> int:
+    """Bytes of the file; 0 where it is not there, which opening it will tell better."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def _info(answer: dict[str, Any]) -> AudioInfo:
     """The worker's answer as a value; raises what the worker refused the file with."""
     if "info" not in answer:
@@ -150,17 +161,32 @@ def _info(answer: dict[str, Any]) -> AudioInfo:
     return AudioInfo(**fields | {"start_at": start_at, "flags": tuple(fields["flags"]), "speech": speech})
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the whole of a file says. ``bitrate`` is that of its samples in bits a second, ``course`` the loudest level
+    in each of equal pieces of it, in decibels of full scale."""
+
+    info: AudioInfo
+    bitrate: int | None
+    course: tuple[float, ...]
+
+
 class Prober:
-    """A pool of ``workers`` processes. Safe to use from any thread; each probe occupies one worker."""
+    """A pool of ``workers`` processes. Safe to use from any thread; each probe occupies one worker.
+
+    ``limits`` are those of ``quality.Limits``, by their names.
+    """
 
     def __init__(
         self,
         workers: int = 2,
         *,
+        limits: Mapping[str, float] | None = None,
         base_deadline_s: float = BASE_DEADLINE_S,
         bytes_a_second: int = BYTES_A_SECOND,
         listen_deadline_s: float = LISTEN_DEADLINE_S,
     ) -> None:
+        self._limits = dict(limits or {})
         self._base_deadline_s = base_deadline_s
         self._bytes_a_second = bytes_a_second
         self._listen_deadline_s = listen_deadline_s
@@ -179,31 +205,47 @@ class Prober:
         Raises AudioUnreadable where it cannot be measured, ContentGone where it is not there (or no regular file)
         any more, AudioUnavailable where it could not be looked at.
         """
+        info, _ = self._lent(path, {}, self._listen_deadline_s)
+        return info
+
+    def inspect(self, path: bytes, columns: int) -> Inspection:
+        """Measure and hear all of the file, its course in at most ``columns`` pieces; raises what ``probe`` raises."""
+        patience_s = self._listen_deadline_s + _size(path) / self._bytes_a_second * WHOLE
+        info, answer = self._lent(path, {"columns": columns}, patience_s)
+        coded = answer.get("coded_bytes", 0)
+        bitrate = round(8 * coded / info.media_s) if coded and info.media_s else None
+        return Inspection(info, bitrate, tuple(answer.get("course", ())))
+
+    def _lent(self, path: bytes, wishes: dict[str, Any], listen_s: float) -> tuple[AudioInfo, dict[str, Any]]:
+        """The measurement of the file, and the worker's whole last answer."""
         slot = self._idle.get()
         try:
             with _opened(path) as (file, size):
-                return self._measured(slot, file, size)
+                return self._measured(slot, file, size, wishes, listen_s)
         finally:
             self._idle.put(slot)
 
-    def _measured(self, slot: int, file: int, size: int) -> AudioInfo:
+    def _measured(
+        self, slot: int, file: int, size: int, wishes: dict[str, Any], listen_s: float
+    ) -> tuple[AudioInfo, dict[str, Any]]:
         deadline_s = self._base_deadline_s + size / self._bytes_a_second
-        request = {"cpu_s": int(deadline_s) + 1, "listen_cpu_s": int(self._listen_deadline_s) + 1}
+        request = {"cpu_s": int(deadline_s) + 1, "listen_cpu_s": int(listen_s) + 1, "limits": self._limits, **wishes}
         measured: AudioInfo | None = None
         for attempt in (1, 2):
             worker = self._worker(slot)
             try:
                 measured = _info(worker.ask(request, file, deadline_s))
-                return _info(worker.answer(self._listen_deadline_s))
+                answer = worker.answer(listen_s)
+                return _info(answer), answer
             except _Overran as error:
                 self._discard(slot)
                 if measured is not None:
-                    return unheard(measured)
+                    return unheard(measured), {}
                 raise Unreadable(f"measuring it took longer than {deadline_s:.0f} s") from error
             except _Died as error:
                 self._discard(slot)
                 if attempt == 2 and measured is not None:
-                    return unheard(measured)
+                    return unheard(measured), {}
                 if attempt == 2:
                     ending = worker.process.returncode
                     raise Unreadable(f"the process that measured it ended twice (code {ending})") from error

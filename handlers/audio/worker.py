@@ -23,8 +23,9 @@ import sys
 from typing import Any, BinaryIO
 
 from handlers.audio.failure import Unsupported, unheard
-from handlers.audio.listen import listen
+from handlers.audio.listen import course, ear_of, listen, told
 from handlers.audio.probe import probe
+from handlers.audio.quality import Limits
 from handlers.model import AudioInfo, AudioUnreadable
 
 ADDRESS_SPACE = 1 << 30
@@ -72,9 +73,22 @@ def heard(request: dict[str, Any], file: BinaryIO, info: AudioInfo) -> AudioInfo
     """Listen to a file that was measured."""
     allow_cpu(int(request["listen_cpu_s"]))
     try:
-        return listen(file, info)
+        return listen(file, info, Limits.of(request.get("limits", {})))
     except Exception:  # noqa: BLE001 as above; the length stands
         return unheard(info)
+
+
+def inspected(request: dict[str, Any], file: BinaryIO, info: AudioInfo) -> dict[str, Any]:
+    """What the whole file says: measurement, coded bytes, and the course of its loudness in ``columns`` pieces."""
+    allow_cpu(int(request["listen_cpu_s"]))
+    try:
+        ear = ear_of(file, info, float("1e9"))
+    except Exception:  # noqa: BLE001 as above; the length stands
+        ear = None
+    loudness = [] if ear is None else course(ear.levels, int(request["columns"]))
+    known = told(info, ear, Limits.of(request.get("limits", {})))
+    brief = dataclasses.replace(known, speech=None)  # of a day of audio an answer could not carry it
+    return {"info": pack(brief), "coded_bytes": 0 if ear is None else ear.coded_bytes, "course": loudness}
 
 
 def pack(info: AudioInfo) -> dict[str, Any]:
@@ -95,7 +109,8 @@ def serve(link: socket.socket) -> None:
             reply = measured(request, file)
             if isinstance(reply, AudioInfo):
                 send(link, {"info": pack(reply)})
-                reply = {"info": pack(heard(request, file, reply))}
+                whole = "columns" in request
+                reply = inspected(request, file, reply) if whole else {"info": pack(heard(request, file, reply))}
         send(link, reply)
 
 
