@@ -361,7 +361,8 @@ class Daemon:
 
         ledger, house = self.ledger, self._house
         ledger.recover()
-        erase.resume(ledger, house.rooms)
+        if (error := erase.resume(ledger, house.rooms)) is not None:
+            self._on_event(Event("erasure.halted", {"reason": str(error), "fix": error.fix}, "error"))
         if ledger.is_new:
             self._first_start()
         control = ControlServer(house.paths.control, self._act)

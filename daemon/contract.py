@@ -364,16 +364,26 @@ Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """Something elsewhere that is to be erased: ``what`` for the person who asked, ``do`` removes it, again without
+    harm, or raises a DeliveryError."""
+
+    what: str
+    do: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Traces:
     """What a room knows of some items beyond their rows, for whoever erases them.
 
     ``words`` are those by which anything else may name them: names, ids, numbers; each at least six characters long.
-    ``files`` are files that callspool wrote about them, as absolute folder and name. ``todo`` is what only a person
-    can do elsewhere. All of it is shown to that person and kept nowhere.
+    ``files`` are files that callspool wrote about them, as absolute folder and name, ``removals`` what lies in stores.
+    ``todo`` is what only a person can do elsewhere. All of it is shown to that person and kept nowhere.
     """
 
     words: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+    removals: tuple[Removal, ...] = ()
     todo: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from daemon.catalogue import printable
 from daemon.contract import Act, Json, Reader, Room, Traces
+from daemon.errors import DeliveryError, OperatorError
 from daemon.ledger import erasing
 from daemon.ledger.ledger import Ledger
 from daemon.masking import mask
@@ -48,6 +49,7 @@ def look(read: Reader, rooms: Sequence[Room], ids: Sequence[int]) -> Found:
     traces = Traces(
         words=tuple(word for one in heard for word in one.words),
         files=tuple(file for one in heard for file in one.files),
+        removals=tuple(removal for one in heard for removal in one.removals),
         todo=tuple(line for one in heard for line in one.todo),
     )
     return Found(list(ids), erasing.paths(read.rows(erasing.files_of(ids))) if ids else [], traces)
@@ -60,7 +62,7 @@ def erase(ledger: Ledger, rooms: Sequence[Room], args: Mapping[str, Any], find: 
         found = look(view, rooms, meant)
     answer: dict[str, Json] = {
         "items": len(found.ids),
-        "files": [printable(path) for path in _there(found)],
+        "files": [*(printable(path) for path in _there(found)), *(removal.what for removal in found.traces.removals)],
         "copies": [path.name for path in _copies(ledger)],
         "todo": list(found.traces.todo),
     }
@@ -70,16 +72,30 @@ def erase(ledger: Ledger, rooms: Sequence[Room], args: Mapping[str, Any], find: 
     return {**answer, **_go_on(ledger, found)}
 
 
-def resume(ledger: Ledger, rooms: Sequence[Room]) -> None:
-    """At a start: end what an earlier process began."""
+def resume(ledger: Ledger, rooms: Sequence[Room]) -> OperatorError | None:
+    """At a start: end what an earlier process began. Returns why it cannot be ended yet."""
     with ledger.view() as view:
         ids = erasing.intended(view.rows("SELECT value FROM meta WHERE key = ?", (erasing.INTENT,)))
         found = None if ids is None else look(view, rooms, ids)
-    if found is not None:
+    if found is None:
+        return None
+    try:
         _go_on(ledger, found)
+    except OperatorError as error:
+        return error
+    return None
 
 
 def _go_on(ledger: Ledger, found: Found) -> dict[str, Json]:
+    """Elsewhere first: what cannot be reached now must not be forgotten by the ledger. Raises OperatorError then."""
+    for removal in found.traces.removals:
+        try:
+            removal.do()
+        except DeliveryError as error:
+            raise OperatorError(
+                f"{len(found.traces.removals)} object(s) in storage are to be erased; one is not gone: {error.reason}",
+                fix="mend that, then the same command again; a restart goes on as well",
+            ) from error
     kept = [printable(os.path.join(*place)) for *place, sha256 in found.sources if not _remove(place, sha256)]
     for folder, name in found.traces.files:
         _unlink(os.fsencode(folder), b"", os.fsencode(name))

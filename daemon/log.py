@@ -121,6 +121,7 @@ EVENTS: dict[str, str] = {
     "storage.probed": "what a service can do was asked and is kept",
     "source.removed": "a source was removed, for storage has it and storage.after says so",
     "erasure.begun": "a person had somebody's files erased; it is under way",
+    "erasure.halted": "what is to be erased cannot be reached everywhere yet",
     "erasure.done": "what was to be erased is gone from folders and ledger",
     "hold.added": "a call is kept whatever retention or erasure say",
     "hold.removed": "a call is kept no more",

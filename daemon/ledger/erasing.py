@@ -35,6 +35,9 @@ OWNING = ("conversation_id", "recording_id", "lead_id", "item_id", "subject_id")
 SPOKEN = ("fields", "explanation", "reason", "reasons", "why", "fix", "payload", "receipt", "body", "settings")
 """Columns in which rows of others may speak of an item; words are taken out of these alone."""
 
+NAMING = frozenset({"transcript", "key"})
+"""Columns whose value is the very name of what a row is about."""
+
 KEPT = ("journal", "meta", "migration", "tombstone", "item", "folder", "root")
 """Tables whose rows stay: the journal and the folders lose words, the others hold none of anybody."""
 
@@ -150,9 +153,9 @@ def _delete(tx: WriteTx, tables: _Tables, table: str, column: str, ids: Sequence
 
 
 def _strike_words(tx: WriteTx, table: str, columns: dict[str, tuple[str, str]], words: Sequence[str]) -> None:
-    if "transcript" in columns:
+    for column in NAMING.intersection(columns) if table not in KEPT else ():
         for word in words:
-            tx.execute(f'DELETE FROM "{table}" WHERE transcript = ?', (word,))
+            tx.execute(f'DELETE FROM "{table}" WHERE "{column}" = ?', (word,))
     for column in (name for name in columns if name in SPOKEN):
         for word in words:
             tx.execute(

@@ -148,7 +148,7 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=int(digits or 0)) if len(digits) <= _SECONDS_DIGITS else timedelta.max
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     wait = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - now
     return max(wait, timedelta(0))

@@ -40,6 +40,7 @@ from handlers.records.copies import (
     all_copies,
     bound_copies,
     copies,
+    copies_about,
     copies_of_item,
     copy_at,
     copy_counts,
@@ -49,6 +50,7 @@ from handlers.records.copies import (
     multiparts,
     service_found,
     storage_name,
+    storage_names,
     troubled_copies,
 )
 from handlers.records.delivery import (
@@ -192,6 +194,7 @@ __all__ = [
     "conversation_times",
     "conversations_near",
     "copies",
+    "copies_about",
     "copies_of_item",
     "copy_at",
     "copy_counts",
@@ -244,6 +247,7 @@ __all__ = [
     "shift_suspected",
     "sidecar",
     "storage_name",
+    "storage_names",
     "times_of",
     "transcripts_of",
     "troubled_copies",

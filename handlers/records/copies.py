@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Row
@@ -356,3 +357,20 @@ def _copy_of(row: Row) -> Copy:
         moment(row["intended_us"]),
         maybe_moment(row["verified_us"]),
     )
+
+
+def copies_about(read: Reader, ids: Sequence[int]) -> tuple[tuple[str, str, str], ...]:
+    """Place, bucket and key of every copy of these items and of what was written about them, also of those let go."""
+    marks = ", ".join("?" * len(ids))
+    rows = read.rows(
+        f"SELECT place, bucket, key FROM copy WHERE subject_id IN ({marks}) OR item_id IN ({marks}) ORDER BY 1, 2, 3",
+        (*ids, *ids),
+    )
+    return tuple((row["place"], row["bucket"], row["key"]) for row in rows)
+
+
+def storage_names(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """By which names these calls go in storage."""
+    marks = ", ".join("?" * len(ids))
+    rows = read.rows(f"SELECT name FROM storage_name WHERE subject_id IN ({marks})", tuple(ids))
+    return tuple(row["name"] for row in rows)

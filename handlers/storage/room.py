@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from daemon.contract import Fields, JobSpec, Lane, Machine, Patience, Performer, Reader, Room, Scheduled, Subject
 from handlers import records
 from handlers.settings import StorageSettings
 from handlers.storage.acts import acts
+from handlers.storage.forget import traces
 from handlers.storage.handler import (
     ASK,
     BEGIN,
@@ -115,6 +117,7 @@ def room(
         patience={STORAGE: patience, S3: patience},
         acts=acts(places, service),
         status=lambda read: status(read, places),
+        traces=partial(traces, local, s3),
         explain=explain,
         failures=failures,
         checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),

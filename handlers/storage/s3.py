@@ -112,6 +112,27 @@ class S3Store:
         """Delete it."""
         self._service.call("delete_object", Key=key)
 
+    def erase(self, key: str) -> None:
+        """Delete every version of it and every mark of a deletion, and give up uploads in parts that were begun."""
+        for version in self._versions(key):
+            self._service.call("delete_object", Key=key, VersionId=version)
+        self.delete(key)
+        for version in self._versions(key):  # the mark of that deletion
+            self._service.call("delete_object", Key=key, VersionId=version)
+        for upload in self._service.call("list_multipart_uploads", Prefix=key).get("Uploads", ()):
+            if upload["Key"] == key:
+                self.abort(key, upload["UploadId"])
+
+    def _versions(self, key: str) -> tuple[str, ...]:
+        """The versions and delete markers of exactly this key; none where the service knows no versions."""
+        try:
+            answer = self._service.call("list_object_versions", Prefix=key)
+        except Unsupported:
+            return ()
+        found = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
+        ours = [one["VersionId"] for one in found if one["Key"] == key]
+        return tuple(version for version in ours if version != "null")
+
     def list(self, prefix: str) -> Iterator[Found]:
         """Page by page."""
         token: str | None = None

@@ -227,5 +227,5 @@ def _retry_after(value: str | None) -> timedelta | None:
         return timedelta(seconds=min(int(value.strip()[:9]), 6 * 3600))
     try:
         return max(parsedate_to_datetime(value) - datetime.now(UTC), timedelta(0))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -153,6 +153,7 @@ TARGETS: Mapping[str, Target] = {
             b'{"success": true, "data": {"url": "http://a:b@c/", "size": "7"}}',
             b"Wed, 29 Oct 2025 06:48:24 GMT",
             b"99999999999999999999",
+            b"9999999999929 Oct 25 08:24 GM9",
         ),
         (DeliveryError,),
     ),
