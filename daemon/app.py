@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,7 +25,7 @@ from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
 from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.health import Health
-from daemon.ledger import hold, jobs
+from daemon.ledger import hold, jobs, pause
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run import once
@@ -50,10 +50,18 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 18.0
 """How long a stop waits for what is under way, so that the whole of it stays below the 20 s that are promised."""
 
+WAKE_AFTER = timedelta(seconds=2)
+"""How soon after an event the jobs that it wakes are due: events come in bursts, and one run serves them all."""
+
 ONLY_BY_RESTART = frozenset({"state.dir", "http.listen", "http.token_file", "log.format"})
 """Settings that stay as they were when the configuration is read anew."""
 
-SOURCES = ("handlers.migrations", "handlers.storage.migrations", "handlers.privacy.migrations")
+SOURCES = (
+    "handlers.migrations",
+    "handlers.storage.migrations",
+    "handlers.privacy.migrations",
+    "handlers.collection.migrations",
+)
 """Packages whose migrations follow the machine's."""
 
 
@@ -131,10 +139,14 @@ class House:
             crm=config.crm,
             storage=config.storage,
             storage_folder=os.path.realpath(self.path(config.storage.local.dir)),
+            collect=config.collect,
+            recordings_name=config.watch.recordings,
+            metadata=None if config.collect.metadata is None else str(self.path(config.collect.metadata)),
+            reports=str(self.path(config.collect.reports)),
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
             secret=self._secret,
         )
-        return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock))
+        return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock, self.readers.view))
 
     def _secret(self, key: str) -> str | None:
         """A secret as it is now; None also where its file cannot be used: what was refused stays refused then."""
@@ -176,7 +188,9 @@ class House:
     def acts(self) -> dict[str, Act]:
         """Every command of a person that changes the ledger: the machine's and the rooms'."""
         acts = {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
-        return {**acts, "ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver}
+        lanes = tuple(dict.fromkeys(self.lanes.values()))
+        resume = partial(pause.resume_act, lanes=lanes)
+        return {**acts, "ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver, "resume": resume}
 
     def _adopt(self, args: Mapping[str, Any], read: Reader) -> Acted:
         """``ledger adopt``: the machine's part, and what each room counts as done."""
@@ -254,6 +268,7 @@ def retry_act(args: Mapping[str, Any], read: Reader) -> Acted:
 
 MACHINE_ACTS: Mapping[str, Act] = {
     "retry": retry_act,
+    "pause": pause.pause_act,
 }
 
 
@@ -267,7 +282,7 @@ class Daemon:
         self._hints = hints
         self.stopping = threading.Event()
         self._fatal: CallspoolError | None = None
-        self.ledger = house.open_ledger(on_event)
+        self.ledger = house.open_ledger(self._told)
         self.watch: Watch | None = None
         self.runner: Runner | None = None
         self._vitals = Vitals(self.ledger, house.clock)
@@ -351,7 +366,8 @@ class Daemon:
         settled.start()
         while settled.is_alive() and not self.stopping.is_set():
             settled.join(once.LOOK_S)
-        once.drain(self.ledger, self._clock, begun, self.stopping)
+        heeds = {lane.name: lane.pause for room in self._house.rooms for lane in room.lanes}
+        once.drain(self.ledger, self._clock, begun, self.stopping, heeds)
         return once.outcome(self.ledger, begun, interrupted=self.stopping.is_set())
 
     # ------------------------------------------------------------------------------------------------
@@ -423,6 +439,15 @@ class Daemon:
                 if self.runner is None and not self.stopping.is_set():
                     self._work()
         return answer
+
+    def _told(self, event: Event) -> None:
+        """A line of the journal, after its commit: passed on, and whoever wants to be woken by it is. Called by the
+        thread that writes, so it must not wait for a commit."""
+        self._on_event(event)
+        wanted = [room.wakes[event.name] for room in self._house.rooms if event.name in room.wakes]
+        if wanted and self.runner is not None:
+            due = self._clock.now() + WAKE_AFTER
+            self.ledger.add_jobs_later([replace(job, due=due) for job in wanted])
 
     def _give_up(self, error: Exception) -> None:
         if isinstance(error, CallspoolError):

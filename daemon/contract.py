@@ -318,13 +318,15 @@ class Lane:
     """Workers that share the jobs of some kinds.
 
     ``workers`` bounds how many of them are in work at once. An ``inline`` lane plans inside the write transaction, one
-    job after the other: its decisions see one another, and it must return quickly and have no effects.
+    job after the other: its decisions see one another, and it must return quickly and have no effects. ``pause`` names
+    the ``callspool pause`` that it heeds beside that of everything.
     """
 
     name: str
     kinds: tuple[str, ...]
     workers: int
     inline: bool = False
+    pause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +440,8 @@ class Scheduled:
     cron: str
     timezone: str
     job: JobSpec
+    every: timedelta | None = None
+    """In place of ``cron``: this long after the last run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +450,8 @@ class Machine:
 
     contents: Contents
     clock: Clock
+    view: Callable[[], AbstractContextManager[Reader]]
+    """A read-only view of the ledger, for performers that write out what it holds."""
 
 
 def _nothing() -> None:
@@ -476,6 +482,8 @@ class Room:
     """Its lines of ``callspool doctor``; the view is None where there is no ledger yet."""
     schedules: tuple[Scheduled, ...] = ()
     """What it does by the clock."""
+    wakes: Mapping[str, JobSpec] = field(default_factory=dict)
+    """By an event's name: the job to add soon after it was committed. A hint: a crash in between loses it."""
     verbs: Callable[[Desk], Mapping[str, typer.Typer]] | None = None
     """Its groups of verbs on the command line."""
     first_start: Callable[[Reader], Acted] | None = None

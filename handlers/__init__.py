@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     import typer
 
     from daemon.contract import Desk, Machine, Room
-    from handlers.settings import AudioSettings, CrmSettings, MatchSettings, RetentionSettings, StorageSettings
+    from handlers.settings import (
+        AudioSettings,
+        CollectSettings,
+        CrmSettings,
+        MatchSettings,
+        RetentionSettings,
+        StorageSettings,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the rooms need of the configuration.
 
-    Paths are absolute, but ``conversations_name`` is the folder as the configuration names it; ``crm_token`` is the
-    secret itself.
+    Paths are absolute, but ``conversations_name`` and ``recordings_name`` are folders as the configuration names them;
+    ``crm_token`` is the secret itself.
     """
 
     recordings: str
@@ -36,6 +43,10 @@ class Settings:
     storage: StorageSettings
     storage_folder: str
     crm: CrmSettings
+    collect: CollectSettings
+    recordings_name: str
+    metadata: str | None
+    reports: str
     crm_token: str | None
     secret: Callable[[str], str | None]
     """Reads the secret of a ``*_file`` setting anew; None where it is not there or may not be used now."""
@@ -44,6 +55,8 @@ class Settings:
 def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     """Every room, built. The order is the one in which ``status`` and ``explain`` tell of them."""
     from handlers.audio.pool import Prober
+    from handlers.collection.asked import Collection, zone_of
+    from handlers.collection.room import room as collection
     from handlers.crm.room import room as crm
     from handlers.intake.names import Configured
     from handlers.intake.room import intake
@@ -84,6 +97,13 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
         ),
         privacy(settings.retention, settings.match.region, machine),
+        collection(
+            Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone)),
+            timezone=settings.timezone,
+            metadata=settings.metadata,
+            reports=settings.reports,
+            machine=machine,
+        ),
     )
 
 
@@ -93,7 +113,15 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
     Needs no configuration.
     """
     from handlers.audio.verbs import verbs as audio
+    from handlers.collection.verbs import hours_verbs, other_verbs
     from handlers.match.verbs import verbs as match
     from handlers.privacy.verbs import erase_verbs, hold_verbs
 
-    return (("match", match(desk)), (None, audio(desk)), (None, erase_verbs(desk)), ("hold", hold_verbs(desk)))
+    return (
+        ("match", match(desk)),
+        ("hours", hours_verbs(desk)),
+        (None, other_verbs(desk)),
+        (None, audio(desk)),
+        (None, erase_verbs(desk)),
+        ("hold", hold_verbs(desk)),
+    )

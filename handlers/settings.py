@@ -315,6 +315,9 @@ class CollectSettings(Section):
     """What is counted and reported."""
 
     target_hours: float | None = Field(default=None, gt=0)
+    counts: Literal["received", "usable", "unique", "delivered"] = "usable"
+    stop_at_target: bool = False
     report_every: Timeout | None = None
     metadata: str | None = None
+    reports: Folder = "reports"
     markers: Folder = "processed_uploads"

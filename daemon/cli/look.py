@@ -98,11 +98,14 @@ def status_text(found: Mapping[str, Any]) -> str:
     ]
     if found["hold"]:
         lines += [f"ON HOLD  {found['hold']}", "  -> callspool ledger adopt  (or redeliver)"]
+    for entry in found["paused"]:
+        why = f": {entry['why']}" if entry["why"] else ""
+        lines.append(f"PAUSED   {entry['what']} since {entry['since']}{why}  -> callspool resume {entry['what']}")
     lines.append("")
     lines += [_row("FOLDERS", f"{root['role']:<14}{root['state']:<18}{root['reason']}") for root in found["roots"]]
     files = ", ".join(f"{n} {state}" for state, n in found["files"].items() if n)
     lines.append(_row("FILES", files or "none yet"))
-    for name in ("intake", "match", "crm", "storage"):
+    for name in ("hours", "intake", "match", "crm", "storage"):
         if found.get(name):
             lines.append(_row(name.upper(), ", ".join(f"{key} {_short(value)}" for key, value in found[name].items())))
     for lane, counts in found["jobs"].items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from daemon.cli import config, demo, following, ledger, look, service, work
+from daemon.cli import config, demo, following, ledger, look, pausing, service, work
 from daemon.cli.desk import CommandDesk
 from daemon.errors import BadRequest, OperatorError
 
@@ -69,6 +69,7 @@ def build(desk: CommandDesk) -> typer.Typer:
     work.add(app, desk)
     look.add(app, desk)
     following.add(app, desk)
+    pausing.add(app, desk)
     app.add_typer(config.verbs(lambda: desk.house.loaded, desk.show), name="config")
     app.add_typer(ledger.verbs(desk), name="ledger")
     app.add_typer(service.verbs(desk), name="service")

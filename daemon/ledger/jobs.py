@@ -15,6 +15,7 @@ from daemon.contract import Event, Fields, Job, JobSpec
 from daemon.errors import UnknownSubject
 from daemon.ledger import destinations
 from daemon.ledger.destinations import micros_of
+from daemon.ledger.pause import is_paused
 from daemon.ledger.reading import moment
 from daemon.ledger.writer import WriteTx, micros
 from daemon.states import DestinationState, JobState, move_job
@@ -123,8 +124,13 @@ def move_deadlines(tx: WriteTx, jump: timedelta) -> None:
     tx.woken.update(row["lane"] for row in tx.rows("SELECT DISTINCT lane FROM job WHERE state IN ('ready', 'waiting')"))
 
 
-def claim(tx: WriteTx, lane: str, count: int, turn: int) -> tuple[Claimed, ...]:
-    """Take up to ``count`` due jobs of a lane: newest first, every fourth the oldest, so that none starves."""
+def claim(tx: WriteTx, lane: str, count: int, turn: int, *, heeds: str = "") -> tuple[Claimed, ...]:
+    """Take up to ``count`` due jobs of a lane: newest first, every fourth the oldest, so that none starves.
+
+    None while the lane is paused; ``heeds`` is the pause it heeds beside that of everything.
+    """
+    if is_paused(tx, heeds):
+        return ()
     tx.execute(
         "UPDATE job SET state = 'ready' WHERE lane = ? AND state = 'waiting' AND due_us <= ? AND waits_for IS NULL",
         (lane, tx.now_us),

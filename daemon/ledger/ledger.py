@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from daemon.contract import Act, Acted, Clock, Event, JobSpec, Json
-from daemon.errors import CallspoolError, ConfigInvalid, LedgerDamaged
+from daemon.errors import CallspoolError, ConfigInvalid, Defect, LedgerDamaged
 from daemon.ledger import jobs, upkeep
 from daemon.ledger.connection import (
     APPLICATION_ID,
@@ -199,6 +199,16 @@ class Ledger:
         with suppress(OSError):
             part.write_text(f"{beats}\n")
             part.replace(self.paths.beat)
+
+    def add_jobs_later(self, specs: Sequence[JobSpec]) -> None:
+        """``add_jobs`` without waiting for the commit: for the thread that commits. Lost if the process dies first."""
+
+        def run(tx: WriteTx) -> None:
+            for spec in specs:
+                jobs.add_job(tx, spec, self.lanes)
+
+        with suppress(Defect):  # the ledger closes: whoever starts next looks for itself
+            self.writer.submit("jobs.woken", run)
 
     def add_jobs(self, specs: Sequence[JobSpec]) -> None:
         """Add or wake jobs from outside a decision."""

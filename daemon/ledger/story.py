@@ -11,6 +11,7 @@ from typing import Any
 
 from daemon.catalogue import printable
 from daemon.contract import Reader
+from daemon.ledger.pause import paused
 from daemon.ledger.reading import moment
 
 MOVING = ("ready", "running", "retrying", "parked")
@@ -26,6 +27,7 @@ def machine_status(read: Reader) -> dict[str, Any]:
     """Roots, files, jobs and destinations, counted."""
     return {
         "hold": _one(read, "SELECT value FROM meta WHERE key = 'hold'"),
+        "paused": paused(read),
         "host_id": _one(read, "SELECT value FROM meta WHERE key = 'host_id'"),
         "roots": [
             {

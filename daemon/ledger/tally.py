@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,14 +32,17 @@ class Tally:
     shut: tuple[str, ...]
 
 
-def busy(read: Reader, since: datetime, soon: datetime) -> bool:
-    """Whether a job has yet to have its turn: due by ``soon``, and not failed since ``since``."""
+def busy(read: Reader, since: datetime, soon: datetime, paused: Sequence[str] = ()) -> bool:
+    """Whether a job has yet to have its turn: due by ``soon``, and not failed since ``since``. Lanes that are
+    ``paused`` have no turns; what runs there ends."""
+    places = ", ".join("?" * len(paused))
     begun_us = micros(since)
     rows = read.rows(
-        f"SELECT 1 FROM job WHERE state IN ('ready', 'running') AND NOT {_FAILED_SINCE} "
+        f"SELECT 1 FROM job WHERE state IN ('ready', 'running') AND lane NOT IN ({places}) AND NOT {_FAILED_SINCE} "
         "UNION ALL SELECT 1 FROM job WHERE state = 'waiting' AND waits_for IS NULL AND due_us <= ? "
-        f"AND NOT {_FAILED_SINCE} LIMIT 1",
-        (begun_us, micros(soon), begun_us),
+        f"AND lane NOT IN ({places}) AND NOT {_FAILED_SINCE} "
+        "UNION ALL SELECT 1 FROM job WHERE state = 'running' LIMIT 1",
+        (*paused, begun_us, micros(soon), *paused, begun_us),
     )
     return bool(rows)
 

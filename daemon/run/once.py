@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.contract import Clock
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.pause import ALL, paused
 from daemon.ledger.tally import Tally, busy, tally
 
 SOON = timedelta(seconds=2)
@@ -27,11 +29,16 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def drain(ledger: Ledger, clock: Clock, begun: datetime, stopping: threading.Event) -> None:
-    """Wait until every job had its turn since ``begun``: what failed in this pass is not tried twice in it."""
+def drain(ledger: Ledger, clock: Clock, begun: datetime, stopping: threading.Event, heeds: Mapping[str, str]) -> None:
+    """Wait until every job had its turn since ``begun``: what failed in this pass is not tried twice in it.
+
+    ``heeds`` says by which pause each lane is held.
+    """
     while not stopping.is_set():
         with ledger.view() as view:
-            if not busy(view, begun, clock.now() + SOON):
+            held = {entry["what"] for entry in paused(view)}
+            lanes = [lane for lane, pause in heeds.items() if pause in held or ALL in held]
+            if not busy(view, begun, clock.now() + SOON, lanes):
                 return
         stopping.wait(LOOK_S)
 

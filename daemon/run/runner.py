@@ -189,7 +189,9 @@ class Runner:
     def _claim(self, state: _LaneState) -> Claimed | None:
         """Claim for every idle worker at once: they share the commit, and no claimed job waits for a busy one."""
         news, turn, idle = state.news, state.turn, state.idle
-        found = self._ledger.write("job.claimed", lambda tx: jobs.claim(tx, state.lane.name, idle, turn))
+        found = self._ledger.write(
+            "job.claimed", lambda tx: jobs.claim(tx, state.lane.name, idle, turn, heeds=state.lane.pause)
+        )
         state.moved_at = self._clock.monotonic()
         state.turn += len(found)
         state.claimed.extend(found)
@@ -207,6 +209,8 @@ class Runner:
     def _until_due(self, lane: str) -> float:
         """Seconds until a waiting job of the lane, or a probe for those held back, is due; within bounds."""
         with self._ledger.view() as view:
+            if view.rows("SELECT 1 FROM pause WHERE what IN ('all', ?)", (self._lanes[lane].lane.pause,)):
+                return IDLE_S  # resuming wakes it
             rows = view.rows(
                 "SELECT min(due_us) AS due_us FROM job WHERE lane = ? AND state = 'waiting' AND waits_for IS NULL",
                 (lane,),
@@ -229,7 +233,7 @@ class Runner:
     def _decide_batch(self, tx: WriteTx, lane: Lane) -> int:
         """Claim, plan and accept one job after the other in one transaction: each sees what the last decided."""
         for count in range(INLINE_BATCH):
-            found = jobs.claim(tx, lane.name, 1, 3)  # oldest first: the order of arrival
+            found = jobs.claim(tx, lane.name, 1, 3, heeds=lane.pause)  # oldest first: the order of arrival
             if not found:
                 return count
             self._decide(tx, found[0].job)

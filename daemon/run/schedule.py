@@ -58,9 +58,13 @@ class Schedule:
         self._scheduler.shutdown(wait=True)
 
     def _add(self, scheduled: Scheduled, now: datetime) -> None:
-        trigger = cron(scheduled.cron, scheduled.timezone)
         args = [scheduled.job]
-        if missed(trigger, self._memory.last_run(scheduled.job), now):
+        last = self._memory.last_run(scheduled.job)
+        if scheduled.every is not None:
+            trigger = interval(scheduled.every, max(last + scheduled.every, now))
+        else:
+            trigger = cron(scheduled.cron, scheduled.timezone)
+        if scheduled.every is None and missed(trigger, last, now):
             self._scheduler.add_job(
                 self._memory.run_scheduled, "date", run_date=now, args=args, misfire_grace_time=None
             )
@@ -89,6 +93,13 @@ def cron(given: str, timezone: str) -> Any:
     )
     names = re.sub(r"(?<![\d/])[0-7](?!\d)", lambda day: _WEEKDAYS[int(day[0])], days)
     return CronTrigger.from_crontab(" ".join([*fields[:4], names]), None if timezone == "host" else timezone)
+
+
+def interval(every: timedelta, first: datetime) -> Any:
+    """The trigger that fires first then, and after each ``every``."""
+    from apscheduler.triggers.interval import IntervalTrigger
+
+    return IntervalTrigger(seconds=max(1, round(every.total_seconds())), start_date=first, timezone="UTC")
 
 
 def missed(trigger: Any, last: datetime, now: datetime) -> bool:

@@ -46,7 +46,7 @@ def room(
     return Room(
         name="crm",
         handlers=(CallHandler(settings, markers, conversations),),
-        lanes=(Lane("crm", (KIND,), workers=settings.batch),),
+        lanes=(Lane("crm", (KIND,), workers=settings.batch, pause="deliver"),),
         performers={
             UPLOAD: UploadPerformer(settings, client, machine.contents, machine.clock),
             CALL: CallPerformer(settings, client, machine.clock),

@@ -40,7 +40,7 @@ def intake(
     return Room(
         name="intake",
         handlers=(handler,),
-        lanes=(Lane("intake", KINDS, workers=WORKERS),),
+        lanes=(Lane("intake", KINDS, workers=WORKERS, pause="collect"),),
         subjects=SUBJECTS,
         inlets=tuple(
             Inlet(role, kind, folder, partial(names.evidence_of, role))

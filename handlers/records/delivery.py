@@ -78,6 +78,9 @@ class CallDelivered:
             "delivered = excluded.delivered, recording_url = coalesce(excluded.recording_url, recording_url)",
             (self.conversation_id, micros(self.at), dumps(self.delivered), self.recording_url),
         )
+        tx.execute("DELETE FROM delivered_recording WHERE conversation_id = ?", (self.conversation_id,))
+        for number in {entry["id"] for entry in self.delivered.get("recordings", ())}:
+            tx.execute("INSERT INTO delivered_recording VALUES (?, ?)", (self.conversation_id, number))
 
 
 @dataclass(frozen=True, slots=True)

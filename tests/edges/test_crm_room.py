@@ -49,7 +49,7 @@ class House:
             crm_settings(crm, **({"retry": (timedelta(milliseconds=50),)} | settings)),
             str(folder / "processed_uploads"),
             None,
-            Machine(LedgerContents(readers), self.clock),
+            Machine(LedgerContents(readers), self.clock, readers.view),
         )
         self.call_id = self._know()
         self.runner = Runner(self.ledger, [self.room], self.clock, on_event=self.events.append, on_fatal=print)

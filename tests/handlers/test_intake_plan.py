@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.contract import Item, Job, JobSpec, Machine, Outcome, Planned, Postponed, Receipt, Rejected
+from daemon.contract import Item, Job, JobSpec, Machine, Outcome, Planned, Postponed, Reader, Receipt, Rejected
 from daemon.errors import ConfigInvalid, ContentMoved, UnknownSubject
 from handlers.audio.pool import Prober
 from handlers.intake.conversation import Reading, conversation
@@ -105,6 +105,10 @@ def prober() -> Iterator[Prober]:
 @pytest.fixture
 def handler(folder: Folder, prober: Prober) -> Intake:
     return Intake(folder, prober, Names(), Reading(UTC, ""))
+
+
+def _no_ledger() -> AbstractContextManager[Reader]:
+    raise AssertionError("intake reads no ledger of its own")
 
 
 def plan(handler: Intake, folder: Folder, item: Item) -> Outcome:
@@ -453,7 +457,7 @@ def test_room_reads_three_folders_and_closes_its_workers(folder: Folder) -> None
         "leads": "/l",
         "region": "",
         "conventions": (),
-        "machine": Machine(folder, Still()),
+        "machine": Machine(folder, Still(), _no_ledger),
         "prober": prober,
     }
     room = intake(timezone="host", **rest)

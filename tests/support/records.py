@@ -146,19 +146,31 @@ class RecordsLedger:
             paths,
             self.clock,
             readers=Readers(paths.ledger, self.clock),
-            sources=["handlers.migrations", "handlers.storage.migrations"],
+            sources=["handlers.migrations", "handlers.storage.migrations", "handlers.collection.migrations"],
             lanes=lanes or {},
             on_event=self.events.append,
         )
 
-    def item(self, id_: int, role: str, name: str, *, replaces: int | None = None) -> None:
+    def item(
+        self, id_: int, role: str, name: str, *, replaces: int | None = None, sha256: str = "", evidence: str = ""
+    ) -> None:
         """An item with this very id, as a settled file would have made it."""
 
         def run(tx: WriteTx) -> None:
             tx.execute(
                 "INSERT INTO item (id, host_id, role, kind, sha256, size, evidence, name, path, mtime_ns, "
-                "first_seen_us, replaces) VALUES (?, 'h', ?, ?, ?, 1, '', ?, ?, 0, ?, ?)",
-                (id_, role, role, f"{id_:064d}", name, f"{role}s/{name}", micros(self.clock.now()), replaces),
+                "first_seen_us, replaces) VALUES (?, 'h', ?, ?, ?, 1, ?, ?, ?, 0, ?, ?)",
+                (
+                    id_,
+                    role,
+                    role,
+                    sha256 or f"{id_:064d}",
+                    evidence,
+                    name,
+                    f"{role}s/{name}",
+                    micros(self.clock.now()),
+                    replaces,
+                ),
             )
 
         self.ledger.write("item.added", run)

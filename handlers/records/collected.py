@@ -1,0 +1,374 @@
+"""How many hours were collected: one definition, asked by everybody. A conversation counts once, with its longer side.
+
+``received``: its audio could be decoded. ``usable``: a side passes the gates (not silent, not too short). ``unique``:
+and its content was not there before. ``delivered``: the CRM has its recording. A conversation of which only one side
+is there counts once the wait for the other is over. What was taken in from an older collection's metadata counts too,
+unless its files are here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from sqlite3 import Row
+from typing import Any, Literal
+
+from daemon.contract import Reader, Tx
+from handlers.records.rows import dumps, micros, moment
+
+Kind = Literal["received", "usable", "unique", "delivered"]
+KINDS: tuple[Kind, ...] = ("received", "usable", "unique", "delivered")
+
+Part = Literal["number-prefix", "campaign", "host"]
+
+_COUNTS: Mapping[Kind, str] = {
+    "received": "received_ms > 0",
+    "usable": "usable_ms > 0",
+    "unique": "unique_ms > 0",
+    "delivered": "delivered = 1",
+}
+_LENGTH: Mapping[Kind, str] = {
+    "received": "received_ms",
+    "usable": "usable_ms",
+    "unique": "unique_ms",
+    "delivered": "received_ms",
+}
+_IMPORTED = (
+    "SELECT i.* FROM collect_import AS i WHERE i.at_us > :reset AND NOT EXISTS (SELECT 1 FROM collect_import_file AS f "
+    "JOIN recording AS r ON r.name = f.name WHERE f.conversation_id = i.conversation_id)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """So many conversations, milliseconds and bytes; ``first`` and ``last`` are when the first and last call began."""
+
+    conversations: int = 0
+    ms: int = 0
+    size: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return self.ms / 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What is counted. ``waited``: a single side that was registered later than this still waits for the other.
+    ``since``: only calls that began then or later."""
+
+    waited: datetime
+    since: datetime | None = None
+
+
+def totals(read: Reader, counting: Counting) -> dict[Kind, Total]:
+    """The four numbers."""
+    args = _args(read, counting)
+    columns = ", ".join(
+        f"count(*) FILTER (WHERE {_COUNTS[kind]}), coalesce(sum({_LENGTH[kind]}) FILTER (WHERE {_COUNTS[kind]}), 0), "
+        f"coalesce(sum(size) FILTER (WHERE {_COUNTS[kind]}), 0), min(at_us) FILTER (WHERE {_COUNTS[kind]}), "
+        f"max(at_us) FILTER (WHERE {_COUNTS[kind]})"
+        for kind in KINDS
+    )
+    [own] = _rows(read, f"SELECT {columns} FROM collected WHERE {_COUNTED}", args)
+    [older] = _rows(
+        read,
+        "SELECT count(*), coalesce(sum(ms), 0), coalesce(sum(size), 0), min(at_us), max(at_us) "
+        f"FROM ({_IMPORTED}) WHERE at_us >= :since",
+        args,
+    )
+    return {kind: _sum(tuple(own)[5 * nth : 5 * nth + 5], tuple(older)) for nth, kind in enumerate(KINDS)}
+
+
+def _rows(read: Reader, sql: str, args: Mapping[str, int | str]) -> list[Row]:
+    """The rows of a SELECT whose values are named, as ``:since``."""
+    return read.rows(_NAMED.sub("?", sql), [args[name] for name in _NAMED.findall(sql)])
+
+
+_NAMED = re.compile(r":(\w+)")
+_COUNTED = "excluded = 0 AND registered_us > :reset AND (whole = 1 OR registered_us <= :waited) AND at_us >= :since"
+
+
+def _args(read: Reader, counting: Counting) -> dict[str, int | str]:
+    rows = read.rows("SELECT max(at_us) FROM collect_reset")
+    return {
+        "waited": micros(counting.waited),
+        "since": -(2**62) if counting.since is None else micros(counting.since),
+        "reset": -(2**62) if rows[0][0] is None else rows[0][0],
+    }
+
+
+def _sum(own: Sequence[Any], older: Sequence[Any]) -> Total:
+    begun = [us for us in (own[3], older[3]) if us is not None]
+    ended = [us for us in (own[4], older[4]) if us is not None]
+    return Total(
+        own[0] + older[0],
+        own[1] + older[1],
+        own[2] + older[2],
+        moment(min(begun)) if begun else None,
+        moment(max(ended)) if ended else None,
+    )
+
+
+def by_part(read: Reader, counting: Counting, kind: Kind, part: Part) -> dict[str, Total]:
+    """The totals of one kind, by the country and area of the caller's number, by campaign, or by host."""
+    name = {
+        "host": "(SELECT i.host_id FROM recording AS r JOIN item AS i ON i.id = r.id "
+        "WHERE r.group_key = collected.group_key LIMIT 1)",
+        "number-prefix": "(SELECT substr(r.number, 1, 5) FROM recording AS r WHERE r.group_key = collected.group_key "
+        "AND r.number IS NOT NULL LIMIT 1)",
+        "campaign": "(SELECT json_extract(c.document, '$.metadata.campaign') FROM pairing AS p JOIN conversation AS c "
+        "ON c.id = p.conversation_id WHERE p.group_key = collected.group_key)",
+    }[part]
+    rows = _rows(
+        read,
+        f"SELECT coalesce({name}, '-') AS part, count(*) AS n, sum({_LENGTH[kind]}) AS ms, sum(size) AS size, "
+        f"min(at_us) AS first, max(at_us) AS last FROM collected WHERE {_COUNTED} "
+        f"AND {_COUNTS[kind]} GROUP BY 1 ORDER BY 1",
+        _args(read, counting),
+    )
+    return {
+        str(row["part"]): Total(row["n"], row["ms"], row["size"], moment(row["first"]), moment(row["last"]))
+        for row in rows
+    }
+
+
+def lengths_by_moment(read: Reader, counting: Counting, kind: Kind) -> Iterator[tuple[datetime, int, int]]:
+    """When each counted call began, its milliseconds and its bytes, in order: for whoever puts them into days."""
+    args = _args(read, counting)
+    rows = _rows(
+        read,
+        f"SELECT at_us, {_LENGTH[kind]} AS ms, size FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]} "
+        f"UNION ALL SELECT at_us, ms, size FROM ({_IMPORTED}) WHERE at_us >= :since ORDER BY at_us",
+        args,
+    )
+    return ((moment(row["at_us"]), row["ms"], row["size"]) for row in rows)
+
+
+def sizes_by_side(read: Reader, counting: Counting, kind: Kind) -> dict[str, int]:
+    """Bytes of what counts by side: ``agent``, ``customer``, ``mixed``."""
+    rows = _rows(
+        read,
+        "SELECT r.side AS side, sum(r.size) AS size FROM recording AS r WHERE r.group_key IN "
+        f"(SELECT group_key FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]}) AND NOT EXISTS (SELECT 1 FROM item AS "
+        "newer JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = r.id) GROUP BY r.side",
+        _args(read, counting),
+    )
+    return {row["side"]: row["size"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedSide:
+    """One file of a conversation. ``path`` is relative to the recordings folder, ``url`` where it was sent to."""
+
+    side: str
+    path: str
+    url: str | None
+    size: int
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """One conversation that counts: its sides, or, taken in from an older collection, the document it had there."""
+
+    group: str
+    at: datetime
+    ms: int
+    size: int
+    sides: tuple[CollectedSide, ...] = ()
+    document: dict[str, Any] | None = None
+
+
+PAGE = 500
+"""Conversations read at once: a million pass in constant memory."""
+
+
+def conversations_collected(read: Reader, counting: Counting, kind: Kind) -> Iterator[Collected]:
+    """Every conversation that counts, as they began; those of an older collection first."""
+    args = _args(read, counting)
+    yield from _taken_in(read, args)
+    at_us, key = -(2**62), ""
+    while True:
+        rows = _rows(
+            read,
+            f"SELECT group_key, at_us, {_LENGTH[kind]} AS ms, size FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]} "
+            "AND (at_us, group_key) > (:at, :key) ORDER BY at_us, group_key LIMIT :page",
+            {**args, "at": at_us, "key": key, "page": PAGE},
+        )
+        if not rows:
+            return
+        sides = _sides(read, [row["group_key"] for row in rows])
+        for row in rows:
+            at_us, key = row["at_us"], row["group_key"]
+            yield Collected(key, moment(at_us), row["ms"], row["size"], tuple(sides.get(key, ())))
+
+
+def _taken_in(read: Reader, args: Mapping[str, int | str]) -> Iterator[Collected]:
+    last = ""
+    while True:
+        rows = _rows(
+            read,
+            f"SELECT * FROM ({_IMPORTED}) WHERE at_us >= :since AND conversation_id > :last "
+            "ORDER BY conversation_id LIMIT :page",
+            {**args, "last": last, "page": PAGE},
+        )
+        if not rows:
+            return
+        for row in rows:
+            last = row["conversation_id"]
+            yield Collected(last, moment(row["at_us"]), row["ms"], row["size"], (), json.loads(row["document"]))
+
+
+def _sides(read: Reader, keys: Sequence[str]) -> dict[str, list[CollectedSide]]:
+    marks = ", ".join("?" * len(keys))
+    rows = read.rows(
+        "SELECT r.group_key, r.side, r.size, r.media_s, i.path, json_extract(e.receipt, '$.url') AS url "
+        "FROM recording AS r JOIN item AS i ON i.id = r.id "
+        "LEFT JOIN effect AS e ON e.type = 'crm.upload' AND e.state = 'done' "
+        "AND e.identity = i.sha256 || ':' || i.name "
+        f"WHERE r.group_key IN ({marks}) AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
+        "ON later.id = newer.id WHERE newer.replaces = r.id) ORDER BY r.group_key, r.id",
+        keys,
+    )
+    found: dict[str, list[CollectedSide]] = {}
+    for row in rows:
+        ms = round(row["media_s"] * 1000)
+        side = CollectedSide(row["side"], row["path"], row["url"], row["size"], ms)
+        found.setdefault(row["group_key"], []).append(side)
+    return found
+
+
+def any_mixed(read: Reader) -> bool:
+    """Whether some conversation was recorded as one mixed file."""
+    return bool(read.rows("SELECT 1 FROM recording WHERE side = 'mixed' LIMIT 1"))
+
+
+@dataclass(frozen=True, slots=True)
+class HoursExcluded:
+    """A person said that a conversation does not count."""
+
+    group: str
+    why: str
+
+    def write(self, tx: Tx) -> None:
+        """Remember it."""
+        tx.execute(
+            "INSERT OR REPLACE INTO collect_excluded (group_key, why, at_us) VALUES (?, ?, ?)",
+            (self.group, self.why, micros(tx.now)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HoursIncluded:
+    """It counts after all."""
+
+    group: str
+
+    def write(self, tx: Tx) -> None:
+        """Forget the exclusion."""
+        tx.execute("DELETE FROM collect_excluded WHERE group_key = ?", (self.group,))
+
+
+@dataclass(frozen=True, slots=True)
+class HoursReset:
+    """Counting begins anew: what was registered up to now counts no more."""
+
+    why: str
+
+    def write(self, tx: Tx) -> None:
+        """Remember when."""
+        tx.execute("INSERT OR REPLACE INTO collect_reset (at_us, why) VALUES (?, ?)", (micros(tx.now), self.why))
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationImported:
+    """A conversation of an older collection; ``names`` are its files' names."""
+
+    conversation_id: str
+    at: datetime
+    ms: int
+    size: int
+    names: tuple[str, ...]
+    document: dict[str, Any]
+
+    def write(self, tx: Tx) -> None:
+        """Take it in; taken in again, the newer words stand."""
+        tx.execute("DELETE FROM collect_import_file WHERE conversation_id = ?", (self.conversation_id,))
+        tx.execute(
+            "INSERT OR REPLACE INTO collect_import (conversation_id, at_us, document, size, ms, imported_us) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (self.conversation_id, micros(self.at), dumps(self.document), self.size, self.ms, micros(tx.now)),
+        )
+        for name in self.names:
+            tx.execute("INSERT OR IGNORE INTO collect_import_file VALUES (?, ?)", (self.conversation_id, name))
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPaused:
+    """Files are taken in no more until a person resumes."""
+
+    why: str
+
+    def write(self, tx: Tx) -> None:
+        """As ``callspool pause collect`` does it."""
+        tx.execute(
+            "INSERT OR IGNORE INTO pause (what, why, at_us) VALUES ('collect', ?, ?)", (self.why, micros(tx.now))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTold:
+    """It was told that this target is reached."""
+
+    hours: float
+
+    def write(self, tx: Tx) -> None:
+        """Remember it: it is told once."""
+        tx.execute("INSERT OR IGNORE INTO collect_target (hours, at_us) VALUES (?, ?)", (self.hours, micros(tx.now)))
+
+
+def target_told(read: Reader, hours: float) -> bool:
+    """Whether it was told that this target is reached."""
+    return bool(read.rows("SELECT 1 FROM collect_target WHERE hours = ?", (hours,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What happened on one day: formats.md, section 6."""
+
+    files: int
+    recordings: int
+    calls: int
+    leads: int
+    failed: int
+    tried: int
+    bytes_sent: int
+
+
+def day(read: Reader, first: datetime, last: datetime) -> Day:
+    """From one moment up to another: files taken, deliveries the CRM accepted, what failed, bytes sent."""
+    span = (micros(first), micros(last))
+    [files] = read.rows("SELECT count(*) FROM item WHERE first_seen_us >= ? AND first_seen_us < ?", span)
+    [sent] = read.rows(
+        "SELECT count(*) FILTER (WHERE type = 'crm.upload'), "
+        "coalesce(sum(json_extract(payload, '$.size')) FILTER (WHERE type = 'crm.upload'), 0) FROM effect "
+        "WHERE state = 'done' AND type = 'crm.upload' AND changed_us >= ? AND changed_us < ?",
+        span,
+    )
+    [calls] = read.rows(
+        "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM lead_pairing AS p "
+        "WHERE p.conversation_id = call.conversation_id)) FROM call "
+        "WHERE spoken_for = 'callspool' AND delivered_us >= ? AND delivered_us < ?",
+        span,
+    )
+    [failed] = read.rows(
+        "SELECT count(*) FROM job WHERE kind = 'call' AND state = 'parked' AND changed_us >= ? AND changed_us < ?", span
+    )
+    return Day(files[0], sent[0], calls[0], calls[1], failed[0], calls[0] + failed[0], sent[1])
