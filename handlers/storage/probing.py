@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from daemon.contract import Effect, Event, Finding, Reader, Receipt
-from daemon.errors import ContentError, DeliveryError, Denied, NotSent, Refused, Unacceptable
+from daemon.errors import DeliveryError, Denied, NotSent, Refused, Unacceptable, Unanswered
 from handlers import records
 from handlers.records import ServiceProbed
 from handlers.settings import StorageSettings
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _PART = 5 * 2**20
 """The smallest part that S3 takes before the last."""
+
+NO = (Unacceptable, Refused, Unanswered)
+"""What counts as no: also an answer of 500 to what a service does not know."""
 
 FOLLOWS: Mapping[str, Mapping[str, str]] = {
     "put": {"yes": "small objects are taken"},
@@ -135,7 +138,7 @@ class Probe:
             again()
         except Preconditioned:
             return "yes"
-        except (Unacceptable, Refused):
+        except NO:
             return "no"
         return "ignored"
 
@@ -146,13 +149,13 @@ class Probe:
         data = b"callspool"
         try:
             self.store.put_claiming(key, data, hashlib.sha256(b"something else").digest())
-        except (Unacceptable, Refused):
+        except NO:
             pass
         else:
             return "ignored"
         try:
             self.store.put_claiming(key, data, hashlib.sha256(data).digest())
-        except (Unacceptable, Refused):
+        except NO:
             return "no"
         return "yes"
 
@@ -161,7 +164,7 @@ class Probe:
         described = _described(text, self.settings)
         try:
             self.store.in_parts_of(_PART).put(key, OfText(text), described, over=False)
-        except (Unacceptable, Refused, ContentError):
+        except NO:
             return {"multipart": "no", "conditional_multipart": "no"}
         again = self._condition(lambda: self.store.complete_if_absent(key))
         return {"multipart": "yes", "conditional_multipart": again}

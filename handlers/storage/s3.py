@@ -164,7 +164,7 @@ class S3Store:
             return False
         try:
             return bool(self._service.call("get_object_tagging", Key=key).get("TagSet"))
-        except Unacceptable:
+        except (Unacceptable, Unanswered):
             return False
 
     def put_if_absent(self, key: str, data: bytes) -> None:
