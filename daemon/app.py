@@ -144,11 +144,11 @@ class House:
             metadata=None if config.collect.metadata is None else str(self.path(config.collect.metadata)),
             reports=str(self.path(config.collect.reports)),
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
-            secret=self._secret,
+            secret=self.secret,
         )
         return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock, self.readers.view))
 
-    def _secret(self, key: str) -> str | None:
+    def secret(self, key: str) -> str | None:
         """A secret as it is now; None also where its file cannot be used: what was refused stays refused then."""
         try:
             return read_secret(self.loaded, key, self.environ)

@@ -417,6 +417,10 @@ class Desk(Protocol):
         """A path of the configuration, absolute."""
         ...
 
+    def secret(self, key: str) -> str | None:
+        """The secret of a ``*_file`` setting; None where there is none."""
+        ...
+
     def read(self) -> AbstractContextManager[Reader]:
         """A view of the ledger, beside a running daemon or without one."""
         ...

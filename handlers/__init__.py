@@ -116,6 +116,8 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
     from handlers.collection.verbs import hours_verbs, other_verbs
     from handlers.match.verbs import verbs as match
     from handlers.privacy.verbs import erase_verbs, hold_verbs
+    from handlers.storage.verbs import verbs as storage
+    from handlers.storage.verbs import verify_verbs
 
     return (
         ("match", match(desk)),
@@ -124,4 +126,9 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
         (None, audio(desk)),
         (None, erase_verbs(desk)),
         ("hold", hold_verbs(desk)),
+        (None, audio(desk)),
+        (None, erase_verbs(desk)),
+        ("hold", hold_verbs(desk)),
+        ("storage", storage(desk)),
+        (None, verify_verbs(desk)),
     )

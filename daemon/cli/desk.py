@@ -62,6 +62,10 @@ class CommandDesk:
         """A path of the configuration, absolute."""
         return self.house.path(given)
 
+    def secret(self, key: str) -> str | None:
+        """The secret of a ``*_file`` setting."""
+        return self.house.secret(key)
+
     @property
     def paths(self) -> StatePaths:
         """Where the state folder keeps what."""

@@ -190,9 +190,11 @@ def info_text(found: Mapping[str, Any]) -> str:
     """A few lines."""
     where = f"s3 {found['s3_bucket']}" if found["s3_enabled"] else f"local {found['local_path']}"
     lines = [f"copies belong in    {where}", f"calls stored whole  {found['calls']}"]
-    for place in ("local", "s3", "waiting"):
-        if place in found:
-            lines.append(f"{place:<20}{found[place]['objects']} objects, {found[place]['bytes'] / 2**20:.1f} MB")
+    lines += [
+        f"{place:<20}{found[place]['objects']} objects, {found[place]['bytes'] / 2**20:.1f} MB"
+        for place in ("local", "s3", "waiting")
+        if place in found
+    ]
     if found["s3_enabled"]:
         lines.append(f"a month             {found['monthly_cost']:.2f} at {found['price_per_gb']} a GB")
         asked = "not yet  -> callspool storage probe" if found["probe"] is None else found["probe"]["at"]
@@ -208,8 +210,10 @@ def audit_text(found: Audit) -> str:
         ("differs", found.differing, "move it away, drop the source again, then callspool retry CALL"),
         ("unknown", found.unknown, "nobody's: look at it, and delete it by hand"),
     ):
-        for one in entries[:50]:
-            lines.append(f"{what:<9}{one['place']:<6}{one.get('key', one.get('subject'))}  {one.get('reason', '')}")
+        lines += [
+            f"{what:<9}{one['place']:<6}{one.get('key', one.get('subject'))}  {one.get('reason', '')}"
+            for one in entries[:50]
+        ]
         if len(entries) > 50:
             lines.append(f"         … and {len(entries) - 50} more  -> callspool verify --json")
         if entries:

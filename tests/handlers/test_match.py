@@ -867,6 +867,9 @@ class BookDesk:
         self.clock = lane.clock
         self.config: Any = None
 
+    def secret(self, key: str) -> str | None:
+        return None
+
     def path(self, given: str) -> Path:
         return Path(given)
 
