@@ -100,7 +100,7 @@ class Awkward:
 
 
 @contextmanager
-def awkward(upstream: str) -> Iterator[Awkward]:  # noqa: C901 - one handler, told in one place
+def awkward(upstream: str) -> Iterator[Awkward]:
     """A proxy on loopback that forwards what it is not told to spoil."""
     told = Awkward(upstream)
 
@@ -142,9 +142,8 @@ def awkward(upstream: str) -> Iterator[Awkward]:  # noqa: C901 - one handler, to
             connection.request(request.method, request.path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
-            hop = ("transfer-encoding", "connection", "date", "server")
-            if request.method != "HEAD":
-                hop = (*hop, "content-length")
+            own = () if request.method == "HEAD" else ("content-length",)
+            hop = ("transfer-encoding", "connection", "date", "server", *own)
             found = {k: v for k, v in answer.getheaders() if k.lower() not in hop}
             connection.close()
             return answer.status, found, data
