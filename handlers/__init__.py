@@ -126,9 +126,6 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
         (None, audio(desk)),
         (None, erase_verbs(desk)),
         ("hold", hold_verbs(desk)),
-        (None, audio(desk)),
-        (None, erase_verbs(desk)),
-        ("hold", hold_verbs(desk)),
         ("storage", storage(desk)),
         (None, verify_verbs(desk)),
     )

@@ -45,13 +45,14 @@ class StoreHandler:
     """Decides what is to be put. The key of ``store`` is the conversation's id, of ``store_lone`` a recording's.
 
     ``part_size`` is the size in bytes above which an object goes to S3 in parts; ``refresh`` takes over what is kept of
-    the service before anything is sent to it.
+    the service before anything is sent to it, and ``unasked`` says that nobody asked it yet.
     """
 
     settings: StorageSettings
     places: Places
     part_size: int
     refresh: Callable[[Reader], None]
+    unasked: Callable[[], bool] = lambda: False
     kinds = (STORE, LONE)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
@@ -91,6 +92,8 @@ class StoreHandler:
         if not effects:
             return Planned()
         then = [JobSpec(DRAIN, S3)] if self.places.home == "s3" else []
+        if self.unasked():
+            then.append(JobSpec(PROBE, S3))
         if self.settings.after == "remove":
             then.append(JobSpec(LET_GO, str(members.subject), read.now + self.settings.grace))
         return Planned(tuple(facts), tuple(effects), tuple(then))
@@ -233,6 +236,8 @@ class LetGoHandler:
         """What is still to happen before a source may go; empty where nothing is."""
         found = records.copies(read, subject)
         home = self.places.home
+        if records.holds(read, [subject, *(copy.item for copy in found if copy.item is not None)]):
+            return "a part of it is on hold"
         there = [copy for copy in found if copy.place == home and copy.state == "verified"]
         if not any(copy.role == "sidecar" for copy in there):
             return "not all of it is verified in storage yet"

@@ -95,7 +95,13 @@ def room(
     return Room(
         name="storage",
         handlers=(
-            StoreHandler(settings, places, part_size, refresh),
+            StoreHandler(
+                settings,
+                places,
+                part_size,
+                refresh,
+                unasked=lambda: bool(service) and kept.says("put") == "unknown",
+            ),
             DrainHandler(places, part_size, hours, refresh),
             LetGoHandler(settings, places, crm),
             SweepHandler(match_wait),
