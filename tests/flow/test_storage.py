@@ -1,0 +1,205 @@
+"""The whole daemon and its storage: local by default, S3 when it is there, and a copy safe whatever fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.demo.crm import LoopbackCrm
+from tests.flow.steps import at_work, delivered
+from tests.support.calls import FieldCall
+from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, awkward, client, moto
+
+CALLS = [FieldCall(nth, lead=nth == 0) for nth in range(3)]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    with moto() as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(service: str) -> Iterator[Awkward]:
+    held = client(service)
+    for one in held.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        held.delete_object(Bucket=BUCKET, Key=one["Key"])
+    with awkward(service) as told:
+        yield told
+
+
+@pytest.fixture
+def cloudy(tmp_path: Path, crm: LoopbackCrm, proxy: Awkward) -> Site:
+    """A site whose storage is S3, named by the variables of the system before alone."""
+    return Site(
+        tmp_path,
+        CRM_UPLOAD_URL=crm.upload_url,
+        CRM_CALL_DATA_URL=crm.calls_url,
+        S3_BUCKET_NAME=BUCKET,
+        S3_ENDPOINT_URL=proxy.url,
+        AWS_ACCESS_KEY_ID=ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+        CALLSPOOL_STORAGE__RETRY="[200ms, 500ms]",
+        CALLSPOOL_STORAGE__S3__TIMEOUT="3s",
+    )
+
+
+def objects(url: str) -> dict[str, bytes]:
+    """Everything in the bucket, but what is asked there."""
+    held = client(url)
+    found = held.list_objects_v2(Bucket=BUCKET).get("Contents", ())
+    keys = [one["Key"] for one in found if ".callspool-probe" not in one["Key"]]
+    return {key: held.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def uploads(site: Site) -> dict[str, bytes]:
+    """Everything in the local store."""
+    folder = site.folder / "uploads"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stored(daemon: DaemonProcess, site: Site, count: int) -> None:
+    """Wait until so many calls are whole in storage and nothing is open."""
+    query = "SELECT count(DISTINCT subject_id) FROM copy WHERE role = 'sidecar' AND state = 'verified'"
+    eventually(lambda: site.rows(query) and site.rows(query)[0][0] >= count, f"{count} calls stored")
+    eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "nothing waits to move")
+    eventually(site.idle, "nothing is open")
+
+
+def test_without_a_word_of_configuration_every_call_lies_whole_in_uploads(site: Site) -> None:
+    call = CALLS[0]
+    with at_work(site) as daemon:
+        call.drop(site)
+        stored(daemon, site, 1)
+        delivered(daemon, site)
+    folder = f"{call.session_id}/2025/10/29"
+    found = uploads(site)
+    stem = call.recording_name.removesuffix(".ogg")
+    names = ["_transcript.txt", "_transcript.json", "_lead.json", "_call.json"]
+    assert sorted(found) == sorted(
+        [f"{folder}/{stem}.ogg", f"{folder}/{stem}_metadata.json", *(f"{folder}/{call.session_id}{n}" for n in names)]
+    )
+    assert found[f"{folder}/{stem}.ogg"] == (site.recordings / call.recording_name).read_bytes()
+    assert found[f"{folder}/{call.session_id}_transcript.txt"].decode().splitlines() == [
+        "Agent: How may I help?",
+        "Customer: A quote, please.",
+    ]
+    metadata = json.loads(found[f"{folder}/{stem}_metadata.json"])
+    assert metadata["sha256"] == hashlib.sha256(found[f"{folder}/{stem}.ogg"]).hexdigest()
+    assert (metadata["conversation_id"], metadata["speaker_count"]) == (call.session_id, 2)
+    assert metadata["duration"] == pytest.approx(3.0, abs=0.001)
+    sidecar = json.loads(found[f"{folder}/{call.session_id}_call.json"])
+    assert sidecar["schema"] == "callspool.call/1"
+    assert [one["key"] for one in sidecar["audio"]] == [f"{folder}/{stem}.ogg"]
+    assert site.command("verify", "--deep", "100%").returncode == 0
+
+
+def test_verify_tells_what_is_missing_what_differs_and_what_nobody_knows(site: Site) -> None:
+    with at_work(site) as daemon:
+        CALLS[0].drop(site)
+        stored(daemon, site, 1)
+    found = sorted((site.folder / "uploads").rglob("*.*"))
+    lead = next(path for path in found if path.name.endswith("_lead.json"))
+    audio = next(path for path in found if path.suffix == ".ogg")
+    lead.unlink()
+    data = audio.read_bytes()
+    audio.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    (site.folder / "uploads" / "stray").write_text("?")
+    done = site.command("verify", "--deep", "100%", "--json")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 5
+    assert [one["role"] for one in told["missing"]] == ["lead"]
+    assert [one["role"] for one in told["differing"]] == ["audio"]
+    assert [one["key"] for one in told["unknown"]] == ["stray"]
+
+
+def test_with_bucket_and_credentials_s3_is_chosen_and_no_key_holds_a_number(cloudy: Site, service: str) -> None:
+    with at_work(cloudy) as daemon:
+        CALLS[0].drop(cloudy)
+        stored(daemon, cloudy, 1)
+        daemon.wait_for("storage.probed")
+    found = objects(service)
+    assert len(found) == 6
+    assert not [key for key in found if CALLS[0].phone.lstrip("+") in key]
+    audio = (cloudy.recordings / CALLS[0].recording_name).read_bytes()
+    assert [key for key, data in found.items() if data == audio] == [
+        f"audio/{CALLS[0].session_id}/2025/10/29/{hashlib.sha256(audio).hexdigest()[:16]}.ogg"
+    ]
+    assert f"transcripts/{CALLS[0].session_id}/2025/10/29/{CALLS[0].session_id}_transcript.txt" in found
+    assert uploads(cloudy) == {}
+    info = cloudy.ask("storage", "info")
+    assert (info["storage_type"], info["s3_bucket"], info["s3_enabled"]) == ("s3", BUCKET, True)
+
+
+def test_s3_away_across_a_restart_loses_nothing_and_moves_it_when_it_is_back(
+    cloudy: Site, proxy: Awkward, service: str
+) -> None:
+    proxy.answer = lambda request: (503, {"Retry-After": "1"}, b"<Error><Code>SlowDown</Code></Error>")
+    with at_work(cloudy) as daemon:
+        for call in CALLS:
+            call.drop(cloudy)
+        daemon.wait_for("storage.fell_back")
+        query = "SELECT count(*) FROM copy WHERE role = 'sidecar' AND place = 'local' AND state = 'verified'"
+        eventually(lambda: cloudy.rows(query)[0][0] == len(CALLS), "all calls in the local store")
+        assert objects(service) == {}
+    local = uploads(cloudy)
+    proxy.answer = lambda request: None
+    with at_work(cloudy) as daemon:
+        stored(daemon, cloudy, len(CALLS))
+    assert uploads(cloudy) == {}
+    assert sorted(objects(service).values()) == sorted(local.values())
+    assert cloudy.command("verify", "--deep", "100%").returncode == 0
+
+
+def test_another_object_under_the_key_is_left_alone_and_told_to_a_person(cloudy: Site, service: str) -> None:
+    call = CALLS[1]
+    key = f"transcripts/{call.session_id}/2025/10/29/{call.session_id}_transcript.txt"
+    client(service).put_object(Bucket=BUCKET, Key=key, Body=b"somebody else's")
+    with at_work(cloudy) as daemon:
+        call.drop(cloudy)
+        eventually(lambda: cloudy.rows("SELECT 1 FROM copy WHERE reason LIKE 'another%'"), "the conflict")
+        eventually(lambda: cloudy.rows("SELECT 1 FROM copy WHERE role = 'sidecar' AND state = 'verified'"), "the rest")
+        assert daemon.lines
+    assert objects(service)[key] == b"somebody else's"
+    assert [name for name in uploads(cloudy) if name.endswith("_transcript.txt")]
+    told = cloudy.ask("failures")["failures"]
+    assert ["another object lies in S3" in one["reason"] for one in told] == [True]
+
+
+def test_a_source_goes_only_after_its_call_is_verified_and_delivered(
+    tmp_path: Path, crm: LoopbackCrm, cloudy: Site, service: str
+) -> None:
+    settings = {"CALLSPOOL_STORAGE__AFTER": "remove", "CALLSPOOL_STORAGE__GRACE": "500ms"}
+    audio = b""
+    with at_work(cloudy, **settings) as daemon:
+        CALLS[2].drop(cloudy)
+        path = cloudy.recordings / CALLS[2].recording_name
+        audio = path.read_bytes()
+        daemon.wait_for("source.removed")
+        eventually(lambda: not path.exists(), "the source to be gone")
+    assert audio in objects(service).values()
+    assert len(crm.calls) == 1
+    assert cloudy.rows("SELECT fields FROM journal WHERE event = 'source.removed'")
+
+
+KILLS = ("started.committed", "performing", "performed", "confirmed.committed")
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_around_a_put_the_call_is_stored_once(cloudy: Site, service: str, kill: str) -> None:
+    with cloudy.daemon(CALLSPOOL_TRACE_KILL=f"storage.put.{kill}:2") as daemon:
+        daemon.wait_for("daemon.started")
+        CALLS[0].drop(cloudy)
+        assert daemon.ended() == -signal.SIGKILL
+    with at_work(cloudy) as daemon:
+        stored(daemon, cloudy, 1)
+    found = objects(service)
+    assert len(found) == len(set(found.values())) == 6
+    assert cloudy.command("verify", "--deep", "100%").returncode == 0
