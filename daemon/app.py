@@ -61,6 +61,7 @@ SOURCES = (
     "handlers.storage.migrations",
     "handlers.privacy.migrations",
     "handlers.collection.migrations",
+    "handlers.crm.migrations",
 )
 """Packages whose migrations follow the machine's."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -366,6 +366,14 @@ Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """What stands outside the ledger about a call: its transcript's SHA-256, and its id in the CRM, empty if untold."""
+
+    sha256: str
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """Something elsewhere that is to be erased: ``what`` for the person who asked, ``do`` removes it, again without
     harm, or raises a DeliveryError."""
@@ -496,6 +504,10 @@ class Room:
     """Written when a person ends hold mode by adopting: what is known so far counts as done."""
     traces: Callable[[Reader, Sequence[int]], Traces] | None = None
     """What it knows of these items: asked before they are erased. Rows that name them are erased by themselves."""
+    witnesses: Callable[[], Iterable[Witness]] | None = None
+    """What its stores tell of calls, asked when a ledger is rebuilt. Raises a DeliveryError."""
+    heard: Callable[[Sequence[Witness], bool], tuple[Fact, ...]] | None = None
+    """What it makes of all witnesses; true where a person says that what they name was delivered."""
     redeliver: Callable[[Reader], Acted] | None = None
     """What witnesses outside the ledger say was done, when a person ends hold mode by redelivering."""
     close: Callable[[], None] = _nothing

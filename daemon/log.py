@@ -70,6 +70,7 @@ EVENTS: dict[str, str] = {
     "ledger.held": "the ledger is in hold mode",
     "ledger.adopted": "hold mode ended: all that lies there counts as delivered",
     "ledger.redelivered": "hold mode ended: what is not known as delivered is delivered",
+    "ledger.rebuilt": "a lost ledger was begun anew from folders, markers and sidecars",
     "ledger.copied": "a checked copy of the ledger was made",
     "ledger.uncopied": "the daily copy could not be made",
     "ledger.paused": "the ledger takes no writes; the work waits",

@@ -50,6 +50,22 @@ def verbs(desk: CommandDesk) -> typer.Typer:
         desk.show({"sound": True, "newest_copy_hours": hours}, text)
         return 0
 
+    @group.command("rebuild")
+    def rebuild(
+        delivered: Annotated[
+            bool, typer.Option("--delivered", help="What sidecars name was delivered, also where its marker is gone.")
+        ] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what stores and markers tell.")] = False,
+    ) -> int:
+        """Make a lost ledger anew from folders, markers and the sidecars in storage. Needs the daemon stopped."""
+        from daemon.rebuild import rebuild as anew
+
+        answer: Any = anew(desk.house, delivered=delivered, dry_run=dry_run)
+        word = "would begin" if dry_run else "began"
+        text = f"{word} a new ledger; {answer['sidecars']} sidecar(s), {answer['markers']} marker(s) heard"
+        desk.show(answer, text if dry_run else f"{text}\n-> callspool run  reads the folders into it")
+        return 0
+
     @group.command("adopt")
     def adopt(
         why: Annotated[str, typer.Option(help="Kept in the journal.")] = "",

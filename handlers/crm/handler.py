@@ -92,8 +92,9 @@ class CallHandler:
             return Planned()
         members = members_of(read, conversation_id)
         marker = None if call is not None else records.old_marker(read, members.transcript.name)
-        if marker is not None and marker.delivered:
-            return _spoken_for(conversation_id, marker)
+        witness = None if call is not None else records.known_call(read, members.transcript.sha256)
+        if (marker is not None and marker.delivered) or (witness is not None and witness.delivered):
+            return _spoken_for(conversation_id, marker, self._id_of(read, members, witness))
         if not is_configured(self._settings):
             return Postponed(read.now + _UNCONFIGURED_LOOK, UNCONFIGURED)
         known = _known_as(read, conversation_id)
@@ -150,6 +151,18 @@ class CallHandler:
             return records.call_id_taken(read, call_id) not in (None, conversation.id)
 
         return make_call_id(start_at, tail_of(number, conversation.session_id, sha256), sha256, taken)
+
+    def _id_of(
+        self, read: Reader, members: Members, witness: records.KnownCall | None
+    ) -> tuple[records.CallIdFixed, ...]:
+        """The id under which we delivered a call before the ledger was lost: as a witness says, else made again from
+        the same evidence. None for what another system delivered."""
+        if witness is None:
+            return ()
+        call_id = witness.call_id or self._fix_call_id(read, members, start_of(members))
+        if records.call_id_taken(read, call_id) not in (None, members.conversation.id):
+            return ()
+        return (records.CallIdFixed(members.conversation.id, call_id, read.now),)
 
     def _upload(self, item: Item) -> Effect:
         payload: dict[str, Json] = {"item": item.id, "name": item.name, "size": item.size, "sha256": item.sha256}
@@ -246,8 +259,10 @@ def _told_since(read: Reader, conversation_id: int, delivered_at: datetime | Non
     return spoke_at is not None and delivered_at is not None and spoke_at > delivered_at
 
 
-def _spoken_for(conversation_id: int, marker: records.Marker | None) -> Planned:
-    """Another system delivered this call: put that down and leave it alone."""
+def _spoken_for(
+    conversation_id: int, marker: records.Marker | None, fixed: tuple[records.CallIdFixed, ...] = ()
+) -> Planned:
+    """Another system, or we before the ledger was lost, delivered this call: put that down and leave it alone."""
     document = {} if marker is None else marker.document
     fact = records.SpokenForByMarker(
         conversation_id,
@@ -255,7 +270,7 @@ def _spoken_for(conversation_id: int, marker: records.Marker | None) -> Planned:
         document,
         None if marker is None else marker.recording_url,
     )
-    return Planned((fact,), events=(Event("call.spoken_for", {"call_id": f"c{conversation_id}"}),))
+    return Planned((fact, *fixed), events=(Event("call.spoken_for", {"call_id": f"c{conversation_id}"}),))
 
 
 def _moment(said: object) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from daemon.contract import Fields, Finding, Lane, Machine, Patience, Reader, Room, Subject, Traces
+from daemon.contract import Fact, Fields, Finding, Lane, Machine, Patience, Reader, Room, Subject, Traces, Witness
 from daemon.errors import DeliveryError
 from handlers import records
 from handlers.crm.client import CrmClient, origin_of
@@ -61,6 +61,7 @@ def room(
         adopt=(records.AllAdopted(),),
         redeliver=partial(first_start, markers),
         traces=partial(traces, markers),
+        heard=heard,
         close=client.close,
     )
 
@@ -83,6 +84,11 @@ def explain(read: Reader, subject: str) -> Fields | None:
         "delivered": call.delivered if call.spoken_for == "callspool" else None,
         "spoken_for": call.spoken_for,
     }
+
+
+def heard(witnesses: Sequence[Witness], delivered: bool) -> tuple[Fact, ...]:
+    """The ids that calls bear in the CRM, kept until their transcripts are read again."""
+    return tuple(records.KnownCall(witness.sha256, witness.call_id, delivered) for witness in witnesses)
 
 
 def traces(markers: str, read: Reader, ids: Sequence[int]) -> Traces:

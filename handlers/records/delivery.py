@@ -130,6 +130,26 @@ class AllAdopted:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCall:
+    """We delivered the call of this transcript (SHA-256) under this id (empty: nobody tells); ``delivered``: surely."""
+
+    transcript: str
+    call_id: str
+    delivered: bool
+
+    def write(self, tx: Tx) -> None:
+        """Remember it for when the transcript is read again."""
+        row = (self.transcript, self.call_id, self.delivered)
+        tx.execute("INSERT OR REPLACE INTO known_call VALUES (?, ?, ?)", row)
+
+
+def known_call(read: Reader, sha256: str) -> KnownCall | None:
+    """What witnesses outside a lost ledger said of a transcript's call."""
+    rows = read.rows("SELECT * FROM known_call WHERE transcript = ?", (sha256,))
+    return KnownCall(rows[0]["transcript"], rows[0]["call_id"], bool(rows[0]["delivered"])) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
 class OldMarker:
     """A marker lies beside a transcript of this name."""
 

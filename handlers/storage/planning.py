@@ -206,7 +206,9 @@ class Planner:
         return key if known.subject in mine else apart(key, hashlib.sha256(str(members.first).encode()).hexdigest())
 
     def _over(self, keys: Mapping[str, str], sha256: str) -> bool:
-        """Whether the ledger knows of older content of this call under one of the keys."""
+        """Whether the ledger knows of older content of this call under one of the keys, or one that was lost did."""
+        if records.known_call(self._read, self._read.item(self._members.subject).sha256) is not None:
+            return True
         for place, key in keys.items():
             known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
             if known is not None and known.sha256 != sha256:

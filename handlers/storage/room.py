@@ -49,6 +49,7 @@ from handlers.storage.performers import (
 from handlers.storage.planning import Places
 from handlers.storage.probing import AskPerformer, check
 from handlers.storage.service import Credentials, s3_of
+from handlers.storage.witness import witnesses
 
 SWEEP_AT = "*/5 * * * *"
 
@@ -124,6 +125,7 @@ def room(
         acts=acts(places, service),
         status=lambda read: status(read, places),
         traces=partial(traces, local, s3),
+        witnesses=partial(witnesses, (local,) if s3 is None else (local, s3), settings.s3.prefix),
         explain=explain,
         failures=failures,
         checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),

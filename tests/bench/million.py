@@ -66,7 +66,7 @@ def open_ledger(state: Path) -> Ledger:
         paths,
         clock,
         readers=Readers(paths.ledger, clock),
-        sources=("handlers.migrations",),
+        sources=("handlers.migrations", "handlers.crm.migrations"),
         lanes={"recording": "intake"},
         on_event=lambda _event: None,
     )

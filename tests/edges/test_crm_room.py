@@ -41,7 +41,7 @@ class House:
             paths,
             self.clock,
             readers=readers,
-            sources=["handlers.migrations", "handlers.storage.migrations"],
+            sources=["handlers.migrations", "handlers.storage.migrations", "handlers.crm.migrations"],
             lanes=LANES,
             on_event=self.events.append,
         )

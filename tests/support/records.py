@@ -146,7 +146,12 @@ class RecordsLedger:
             paths,
             self.clock,
             readers=Readers(paths.ledger, self.clock),
-            sources=["handlers.migrations", "handlers.storage.migrations", "handlers.collection.migrations"],
+            sources=[
+                "handlers.migrations",
+                "handlers.storage.migrations",
+                "handlers.collection.migrations",
+                "handlers.crm.migrations",
+            ],
             lanes=lanes or {},
             on_event=self.events.append,
         )
