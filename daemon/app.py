@@ -28,6 +28,7 @@ from daemon.health import Health
 from daemon.ledger import hold, jobs, pause
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
+from daemon.outlet import Live, serve
 from daemon.run import once
 from daemon.run.once import Outcome
 from daemon.vitals import Vitals
@@ -276,11 +277,13 @@ MACHINE_ACTS: Mapping[str, Act] = {
 class Daemon:
     """A house at work. ``on_event`` gets every line of the journal after its commit, and events beside it."""
 
-    def __init__(self, house: House, *, hints: bool, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, house: House, *, hints: bool, on_event: Callable[[Event], None], serves: bool = False) -> None:
         self._house = house
         self._clock = house.clock
         self._on_event = on_event
         self._hints = hints
+        self._token = read_secret(house.loaded, "http.token_file", house.environ) if serves else None
+        self._serves = serves
         self.stopping = threading.Event()
         self._fatal: CallspoolError | None = None
         self.ledger = house.open_ledger(self._told)
@@ -384,12 +387,25 @@ class Daemon:
             self._first_start()
         control = ControlServer(house.paths.control, self._act)
         self._closers.append(lambda _grace_s: control.close())
+        if self._serves:
+            self._listen()
         reason = ledger.hold
         if reason is None:
             self._work()
         else:
             self._on_event(Event("daemon.held", {"reason": reason, "fix": hold.FIX}, "error"))
         self._on_event(Event("daemon.started", {"pid": os.getpid()}))
+
+    def _listen(self) -> None:
+        live = Live(self.ledger.view, lambda name, args: self._act(name, args, False))
+        server = serve(self._house, live, self._token, health=self.health, scan=self._scan_now, on_event=self._on_event)
+        if server is not None:
+            self._closers.append(_whatever_the_time(server.close))
+
+    def _scan_now(self) -> None:
+        watch = self.watch
+        if watch is not None:
+            watch.scan_now()
 
     def _first_start(self) -> None:
         """What lies there from before us: each room says what it makes of it, before anything is watched."""

@@ -283,7 +283,7 @@ def _check_listening(reading: Reading, config: MachineConfig | None, secrets: Ma
     key = "http.listen"
     if config is None or key not in reading.values or "http.token_file" in secrets:
         return
-    if not outward.is_loopback(config.http.listen.rpartition(":")[0]):
+    if config.http.listen != "off" and not outward.is_loopback(config.http.listen.rpartition(":")[0]):
         where = reading.values[key].source.where
         reading.problems.append(
             f"{where}: {key} is reachable from elsewhere and needs a token: http.token_file, or HTTP_TOKEN"

@@ -37,6 +37,7 @@ from daemon.quantities import size_text as size_text
 
 if TYPE_CHECKING:
     import typer
+    from fastapi import APIRouter
 
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -466,6 +467,31 @@ class Machine:
     """A read-only view of the ledger, for performers that write out what it holds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric, named without the ``callspool_`` in front. A name that ends in ``_total`` is a counter.
+
+    Labels come from closed sets: never an id, a number or a path.
+    """
+
+    name: str
+    help: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Serving(Protocol):
+    """What a room's routes may use."""
+
+    def view(self) -> AbstractContextManager[Reader]:
+        """A view of the ledger."""
+        ...
+
+    def act(self, name: str, args: Fields) -> Json:
+        """Have a person's command done; raises OperatorError."""
+        ...
+
+
 def _nothing() -> None:
     return None
 
@@ -496,6 +522,13 @@ class Room:
     """What it does by the clock."""
     wakes: Mapping[str, JobSpec] = field(default_factory=dict)
     """By an event's name: the job to add soon after it was committed. A hint: a crash in between loses it."""
+    metrics: Callable[[Reader], Iterable[Sample]] | None = None
+    routes: Callable[[Serving], APIRouter] | None = None
+    """Its routes over HTTP, behind the guard."""
+    open_paths: tuple[str, ...] = ()
+    """Of these, the totals that loopback is shown without a token."""
+    big_paths: tuple[str, ...] = ()
+    """Of these, those that take files and limit their bodies by themselves."""
     verbs: Callable[[Desk], Mapping[str, typer.Typer]] | None = None
     """Its groups of verbs on the command line."""
     first_start: Callable[[Reader], Acted] | None = None

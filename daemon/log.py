@@ -130,6 +130,8 @@ EVENTS: dict[str, str] = {
     "retention.applied": "sources whose time has come are removed",
     "job.deferred": "it failed and is tried again by itself",
     "job.parked": "a person must look",
+    "http.opened": "the page and the API answer; reason is the address",
+    "http.failed": "the address cannot be had; everything else works",
     "job.retried": "a person had it tried again",
     "work.paused": "a person, or a target that was reached, paused a kind of work",
     "work.resumed": "it goes on",

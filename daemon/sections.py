@@ -61,11 +61,17 @@ def _poll(given: object) -> object:
     raise ValueError("auto, always, never, or one of these for each of " + ", ".join(FOLDERS))
 
 
-def _listen(given: str) -> str:
+def _listen(given: object) -> str:
+    if given in (False, "off"):  # YAML reads off as false
+        return "off"
+    return _address(str(given))
+
+
+def _address(given: str) -> str:
     host, colon, port = given.rpartition(":")
     whole = colon and host and port.isascii() and port.isdigit() and int(port) < 65536
     if not whole or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-        raise ValueError("an address such as 127.0.0.1:8888 or [::1]:8888")
+        raise ValueError("an address such as 127.0.0.1:8888 or [::1]:8888, or off")
     return given
 
 
@@ -135,7 +141,7 @@ class StateSettings(Section):
 class HttpSettings(Section):
     """Where the daemon listens."""
 
-    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8888"
+    listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:8888"
     token_file: Annotated[str | None, SecretFile("HTTP_TOKEN")] = None
 
 

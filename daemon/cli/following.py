@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.desk import CommandDesk
-from daemon.cli.look import explain_of, status_of, status_text, told
+from daemon.cli.look import status_text, told
 from daemon.contract import Reader
 from daemon.ledger import story
 from daemon.ledger.story import Wanted
+from daemon.told import explain_of, status_of
 
 LOOK_S = 0.5
 """Pause between two looks at the journal: soon enough for whoever watches, and nothing for the disk."""
@@ -51,7 +52,7 @@ def wanted_of(desk: CommandDesk, read: Reader, event: str, call: str) -> Wanted:
     """Which lines; raises UnknownSubject for a call or file that nobody knows."""
     if not call:
         return Wanted(event)
-    found = explain_of(desk, read, call)
+    found = explain_of(desk.house, read, call)
     return Wanted(event, about=(found["call_id"] or "", tuple(found["items"])))
 
 
@@ -72,7 +73,9 @@ def watch(desk: CommandDesk) -> int:
 
 def _screens(desk: CommandDesk) -> Iterator[dict[str, Any]]:
     while True:
-        yield status_of(desk)
+        with desk.read() as read:
+            found = status_of(desk.house, read)
+        yield found
         _pause(SCREEN_S)
 
 

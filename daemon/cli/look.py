@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
-from string import ascii_letters
 from typing import Annotated, Any
 
 import typer
 
-from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
-from daemon.contract import Fields, Finding, Reader
-from daemon.errors import UnknownSubject
+from daemon.contract import Finding
 from daemon.ledger import story
-from daemon.ledger.lock import holder
-from daemon.masking import mask
+from daemon.told import explain_of, failures_of, status_of
 
 
 def add(app: typer.Typer, desk: CommandDesk) -> None:
@@ -33,7 +27,8 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
             from daemon.cli import following
 
             return following.watch(desk)
-        found = status_of(desk)
+        with desk.read() as read:
+            found = status_of(desk.house, read)
         desk.show(found, status_text(found))
         return 0
 
@@ -41,7 +36,7 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
     def explain(subject: Annotated[str, typer.Argument(help="A call (c12, a callId) or a file.")]) -> int:
         """What became of a call or a file, and why."""
         with desk.read() as read:
-            found = explain_of(desk, read, subject)
+            found = explain_of(desk.house, read, subject)
         desk.show(found, explain_text(found))
         return 0
 
@@ -49,7 +44,7 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
     def failures() -> int:
         """What needs a person, each with the command that mends it."""
         with desk.read() as read:
-            found = failures_of(desk, read)
+            found = failures_of(desk.house, read)
         desk.show(found, failures_text(found))
         return 0
 
@@ -76,19 +71,6 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
         """The program's version."""
         desk.show({"version": installed_version("callspool")}, f"callspool {installed_version('callspool')}")
         return 0
-
-
-def status_of(desk: CommandDesk) -> dict[str, Any]:
-    """The machine's and every room's part."""
-    pid = holder(desk.paths.lock)
-    with desk.read() as read:
-        found = {"version": installed_version("callspool"), "running": pid is not None, "pid": pid}
-        found.update(story.machine_status(read))
-        for room in desk.house.rooms:
-            if room.status is not None:
-                found[room.name] = room.status(read)
-        found["needs_a_person"] = len(failures_of(desk, read)["failures"])
-    return found
 
 
 def status_text(found: Mapping[str, Any]) -> str:
@@ -125,47 +107,6 @@ def status_text(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def explain_of(desk: CommandDesk, read: Reader, subject: str) -> dict[str, Any]:
-    """Everything known of a call or a file. Raises UnknownSubject."""
-    rooms: dict[str, Fields] = {}
-    shown = printable(os.fsencode(subject))  # as rooms know names: an argument may hold bytes that are no UTF-8
-    for room in desk.house.rooms:
-        part = None if room.explain is None else room.explain(read, shown)
-        if part is not None:
-            rooms[room.name] = part
-    files = story.files_named(read, subject)
-    items = _items(rooms.values(), files) or _item_of(desk, read, shown)
-    if not rooms and not files and not items:
-        raise UnknownSubject(
-            f"nothing here is called {shown!r}",
-            fix="callspool explain takes c12, r13, l14, a callId, a path or a name",
-        )
-    call_id = next((str(part["call_id"]) for part in rooms.values() if part.get("call_id")), None)
-    return {
-        "subject": shown,
-        "call_id": call_id,
-        "items": items,
-        "files": files or story.files_of(read, items),
-        **rooms,
-        "jobs": story.jobs_about(read, desk.house.lanes, items),
-        "journal": story.journal_about(read, call_id, items),
-    }
-
-
-def _item_of(desk: CommandDesk, read: Reader, subject: str) -> list[int]:
-    """The item that c12, r13 or l14 names, also where no room took it in."""
-    number = subject.lstrip(ascii_letters)
-    kinds = [kind for kind, named in desk.house.subjects.items() if named.prefix + number == subject]
-    found = story.item_named(read, kinds, number) if number.isdecimal() else None
-    return [] if found is None else [found]
-
-
-def _items(parts: Any, files: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The items that a room's parts and the files speak of, each once."""
-    named = [item for part in parts for item in part.get("items", ())]
-    return list(dict.fromkeys([*named, *(f["item"] for f in files if f["item"] is not None)]))
-
-
 def explain_text(found: Mapping[str, Any]) -> str:
     """The story as a person reads it."""
     lines = [found["call_id"] or found["subject"], ""]
@@ -196,42 +137,6 @@ def told(line: Mapping[str, Any]) -> str:
         f"{k}={_short(v)}" for k, v in line.items() if k not in ("ts", "event") and v not in (None, [], "")
     )
     return f"{line['ts']}  {line['event']:<20}  {rest}".rstrip()
-
-
-def failures_of(desk: CommandDesk, read: Reader) -> dict[str, Any]:
-    """Parked jobs, files that never settled, and what the rooms hold for a person; shut destinations beside them."""
-    listed: list[dict[str, Any]] = []
-    parked = story.parked_jobs(read)
-    paths = story.paths_of(read, (job["key"] for job in parked))
-    for job in parked:
-        subject = desk.house.subject(job["kind"], job["key"])
-        listed.append(
-            {
-                "subject": subject,
-                "path": mask(paths[job["key"]]) if job["key"] in paths else None,
-                "kind": job["kind"],
-                "reason": job["reason"],
-                "fix": job["fix"] or f"callspool retry {subject}",
-                "since": job["changed_ts"],
-            }
-        )
-    for file in story.troubled_files(read):
-        fix = f"callspool explain {shlex.quote(file['path'])}"
-        reason = f"{file['state']}: {file['reason']}"
-        listed.append(
-            {"subject": file["path"], "kind": "file", "reason": reason, "fix": fix, "since": file["changed_ts"]}
-        )
-    seen = {entry["subject"] for entry in listed}
-    for room in desk.house.rooms:
-        if room.failures is not None:
-            listed += [dict(entry) for entry in room.failures(read) if entry["subject"] not in seen]
-    status = story.machine_status(read)
-    return {
-        "failures": listed,
-        "retrying": story.held_back(read),
-        "destinations": [d for d in status["destinations"] if d["state"] != "closed"],
-        "hold": status["hold"],
-    }
 
 
 def failures_text(found: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def _run(desk: CommandDesk, *, hints: bool, stream: TextIO) -> int:
 
     signals = Signals()
     emit = _start_log(desk, stream)
-    daemon = Daemon(desk.house, hints=hints, on_event=emit)
+    daemon = Daemon(desk.house, hints=hints, on_event=emit, serves=True)
     _log_as(daemon)
 
     def exit_code() -> int:

@@ -199,6 +199,12 @@ def journal_after(read: Reader, wanted: Wanted, after: int, count: int) -> tuple
     return last, [_line(row) for row in rows]
 
 
+def journal_page(read: Reader, after: int, count: int) -> list[dict[str, Any]]:
+    """The next lines after this number, oldest first, each with its own number."""
+    rows = read.rows("SELECT * FROM journal WHERE id > ? ORDER BY id LIMIT ?", (after, count))
+    return [{"id": row["id"], **_line(row)} for row in rows]
+
+
 def _line(row: Row) -> dict[str, Any]:
     return {"ts": stamp(row["at_us"]), "event": row["event"], "level": row["level"], **json.loads(row["fields"])}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from daemon.contract import Fields, Lane, Machine, Reader, Room, Scheduled
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from daemon.contract import Fields, Lane, Machine, Reader, Room, Sample, Scheduled, Serving
 from handlers.collection.acts import acts
 from handlers.collection.asked import Collection
 from handlers.collection.files import METADATA, WRITE, MetadataPerformer, TextPerformer
@@ -14,6 +17,9 @@ from handlers.collection.handler import (
     wakes,
 )
 from handlers.records import KINDS
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 SUMMARY_AT = "5 0 * * *"
 """Five past midnight: the day is over, and its last deliveries have ended."""
@@ -39,6 +45,19 @@ def room(collection: Collection, *, timezone: str, metadata: str | None, reports
             said["target"] = settings.target_hours
         return said  # type: ignore[return-value]
 
+    def metrics(read: Reader) -> Iterable[Sample]:
+        for kind, total in collection.totals(read).items():
+            name, labels = "audio_seconds", {"kind": kind}
+            yield Sample(name, "Seconds of audio collected, by kind.", total.ms / 1000, labels)
+            yield Sample("conversations", "Conversations collected, by kind.", total.conversations, labels)
+        if settings.target_hours is not None:
+            yield Sample("audio_target_seconds", "Seconds of audio to collect.", settings.target_hours * 3600)
+
+    def routes(collection: Collection, serving: Serving) -> APIRouter:
+        from handlers.collection.routes import routes as made
+
+        return made(collection, serving)
+
     return Room(
         name="hours",
         handlers=(handler,),
@@ -48,4 +67,7 @@ def room(collection: Collection, *, timezone: str, metadata: str | None, reports
         schedules=tuple(scheduled),
         wakes=wakes(metadata=metadata is not None),
         status=status,
+        metrics=metrics,
+        routes=lambda serving: routes(collection, serving),
+        open_paths=("/statistics",),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon.contract import Desk, Finding, Lane, Reader, Room, Subject
+from daemon.contract import Desk, Finding, Lane, Reader, Room, Serving, Subject
 from handlers import records
 from handlers.match.acts import acts
 from handlers.match.changes import MATCH
@@ -17,6 +17,7 @@ from handlers.settings import MatchSettings
 
 if TYPE_CHECKING:
     import typer
+    from fastapi import APIRouter
 
 
 def room(settings: MatchSettings) -> Room:
@@ -31,8 +32,15 @@ def room(settings: MatchSettings) -> Room:
         explain=partial(explain, settings=settings),
         failures=partial(failures, settings=settings),
         checks=(clocks,),
+        routes=_routes,
         verbs=_verbs,
     )
+
+
+def _routes(serving: Serving) -> APIRouter:
+    from handlers.match.routes import routes
+
+    return routes(serving)
 
 
 def clocks(read: Reader | None) -> Sequence[Finding]:

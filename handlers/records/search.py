@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from sqlite3 import Row
+from typing import Any
 
 from daemon.contract import Reader
 from handlers.records.pairings import Verdict, verdict_of
+from handlers.records.rows import maybe_moment
 
 _SUBJECT = re.compile(r"([crl])(\d{1,18})")
 
@@ -117,3 +119,33 @@ def _ints(read: Reader, sql: str, value: object) -> tuple[int, ...]:
 def _count(read: Reader, sql: str, args: Sequence[object] = ()) -> int:
     found: int = read.rows(sql, args)[0][0]
     return found
+
+
+def newest_calls(read: Reader, before: int | None, limit: int) -> list[dict[str, Any]]:
+    """Calls from the newest on, below a number where one is given: where each stands, without names or numbers."""
+    rows = read.rows(
+        "SELECT c.id, c.start_us, c.registered_us, v.recording, v.lead, call.delivered_us, call.spoken_for, "
+        "(SELECT max(r.media_s) FROM pairing AS p JOIN recording AS r ON r.group_key = p.group_key "
+        "WHERE p.conversation_id = c.id) AS recording_s "
+        "FROM conversation AS c LEFT JOIN verdict AS v ON v.conversation_id = c.id "
+        "LEFT JOIN call ON call.conversation_id = c.id WHERE c.id < ? ORDER BY c.id DESC LIMIT ?",
+        (2**62 if before is None else before, limit),
+    )
+    return [
+        {
+            "call": f"c{row['id']}",
+            "number": row["id"],
+            "started_at": _iso(row["start_us"]),
+            "registered_at": _iso(row["registered_us"]),
+            "recording": row["recording"],
+            "recording_s": row["recording_s"],
+            "lead": row["lead"],
+            "delivered_at": _iso(row["delivered_us"]),
+        }
+        for row in rows
+    ]
+
+
+def _iso(us: int | None) -> str | None:
+    at = maybe_moment(us)
+    return None if at is None else at.isoformat(timespec="milliseconds")

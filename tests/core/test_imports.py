@@ -13,6 +13,7 @@ LEAVES = {
     "daemon.catalogue",
     "daemon.states",
     "daemon.errors",
+    "daemon.health",
     "daemon.trace",
     "daemon.filesystem",
     "daemon.folders",

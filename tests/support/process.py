@@ -28,6 +28,7 @@ QUICK: Mapping[str, str] = {
     "CALLSPOOL_CRM__RETRY": "[200ms, 400ms, 1s]",
     "CALLSPOOL_MATCH__WAIT": "2s",
     "CALLSPOOL_MATCH__LEAD_WAIT": "1s",
+    "CALLSPOOL_HTTP__LISTEN": "off",
     "CALLSPOOL_LOG__FORMAT": "json",
     "CALLSPOOL_LOG__LEVEL": "debug",
 }

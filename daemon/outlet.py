@@ -1,0 +1,105 @@
+"""Puts a working daemon on HTTP: asks its parts, and hands ``serve`` what it needs. Knows both, as ``app`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daemon.contract import Clock, Event, Fields, Json, Reader
+from daemon.health import Health
+from daemon.ledger import story
+from daemon.told import explain_of, failures_of, status_of
+
+if TYPE_CHECKING:
+    from daemon.app import House
+    from daemon.serve.server import Server
+
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What routes may use: views of the ledger, and a person's commands."""
+
+    views: Callable[[], AbstractContextManager[Reader]]
+    do: Callable[[str, Fields], Json]
+
+    def view(self) -> AbstractContextManager[Reader]:
+        """A view of the ledger."""
+        return self.views()
+
+    def act(self, name: str, args: Fields) -> Json:
+        """Have a command done."""
+        return self.do(name, args)
+
+
+def serve(
+    house: House,
+    live: Live,
+    token: str | None,
+    *,
+    health: Callable[[], Health],
+    scan: Callable[[], None],
+    on_event: Callable[[Event], None],
+) -> Server | None:
+    """Listen. An address that cannot be had is told and costs nothing else: calls matter more than pages."""
+    from daemon.serve.guard import Rules
+    from daemon.serve.server import Server
+
+    listen = house.config.http.listen
+    if listen == OFF:
+        return None
+    host, _, port = listen.rpartition(":")
+    try:
+        server = Server(lambda port: _application(house, live, Rules, token, host, port, health, scan), host, int(port))
+    except OSError as error:
+        reason = f"{listen}: {error.strerror or type(error).__name__}"
+        on_event(Event("http.failed", {"reason": reason, "fix": "set http.listen to a free address, or off"}, "error"))
+        return None
+    server.start()
+    on_event(Event("http.opened", {"reason": f"{host}:{server.port}"}))
+    return server
+
+
+def _application(
+    house: House,
+    live: Live,
+    rules: Any,
+    token: str | None,
+    host: str,
+    port: int,
+    health: Callable[[], Health],
+    scan: Callable[[], None],
+) -> Any:
+    from daemon.serve.api import OPEN_PATHS, Surface, application
+    from daemon.serve.metrics import exposition
+
+    clock: Clock = house.clock
+
+    def asked(ask: Callable[[Reader], Any]) -> Any:
+        with live.view() as read:
+            return ask(read)
+
+    def measured() -> bytes:
+        healthy = health()  # before the view: it looks by views of its own
+        return bytes(asked(lambda read: exposition(read, metrics, healthy)))
+
+    metrics = [room.metrics for room in house.rooms if room.metrics is not None]
+    surface = Surface(
+        serving=live,
+        clock=clock,
+        health=health,
+        status=lambda: asked(lambda read: status_of(house, read)),
+        failures=lambda: asked(lambda read: failures_of(house, read)),
+        explain=lambda subject: asked(lambda read: explain_of(house, read, subject)),
+        jobs_named=house.jobs_named,
+        journal=lambda after, limit: asked(lambda read: story.journal_page(read, after, limit)),
+        metrics=measured,
+        scan=scan,
+    )
+    opened = OPEN_PATHS | {path for room in house.rooms for path in room.open_paths}
+    big = frozenset(path for room in house.rooms for path in room.big_paths)
+    routers = [room.routes(live) for room in house.rooms if room.routes is not None]
+    return application(surface, rules(host, port, token, frozenset(opened), big), routers)
