@@ -1,8 +1,8 @@
 """How many hours were collected: one definition, asked by everybody. A conversation counts once, with its longer side.
 
 ``received``: its audio could be decoded. ``usable``: a side passes the gates (not silent, not too short). ``unique``:
-and its content was not there before. ``delivered``: the CRM has its recording. A conversation of which only one side
-is there counts once the wait for the other is over. What was taken in from an older collection's metadata counts too,
+and its content was not there before. ``delivered``: the CRM or storage has its recording. A conversation of which only
+one side is there counts once the wait for the other is over. What was taken in from an older collection's metadata counts too,
 unless its files are here.
 """
 

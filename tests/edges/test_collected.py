@@ -214,3 +214,24 @@ def _agree(read: Reader, asked: Collection, lengths: list[int]) -> None:
     exported = list(asked.conversations(read))
     assert sorted(one.ms for one in exported) == lengths
     assert sum(records.sizes_by_side(read, asked.counting(read), kind).values()) == total.size
+
+
+def test_what_lies_verified_in_storage_is_delivered_too(book: RecordsLedger) -> None:
+    book.put(recording(1))
+
+    def state(said: str) -> None:
+        book.ledger.write(
+            "copy.changed",
+            lambda tx: tx.execute(
+                "INSERT OR REPLACE INTO copy (place, bucket, key, subject_id, role, item_id, sha256, size, state, "
+                "intended_us, changed_us) VALUES ('local', '', 'a/b.ogg', 1, 'audio', 1, ?, 1000, ?, 0, 0)",
+                ("0" * 64, said),
+            ),
+        )
+
+    state("intended")
+    assert hours(book)["delivered"] == (0, 0)
+    state("verified")
+    assert hours(book)["delivered"] == (1, 60_000)
+    state("removed")
+    assert hours(book)["delivered"] == (0, 0)

@@ -7,7 +7,7 @@ CREATE TABLE collected (
   registered_us  INTEGER NOT NULL,
   whole          INTEGER NOT NULL CHECK (whole IN (0, 1)),       -- no other side is to be expected
   excluded       INTEGER NOT NULL CHECK (excluded IN (0, 1)),    -- a person said that it does not count
-  delivered      INTEGER NOT NULL CHECK (delivered IN (0, 1)),   -- the CRM has its recording
+  delivered      INTEGER NOT NULL CHECK (delivered IN (0, 1)),   -- the CRM or storage has its recording
   size           INTEGER NOT NULL,
   received_ms    INTEGER NOT NULL,            -- of the longer side
   usable_ms      INTEGER NOT NULL,            -- the same among sides that pass the gates; 0 where none does
@@ -76,7 +76,10 @@ CREATE TRIGGER collected_anew AFTER INSERT ON collect_touched BEGIN
       WHERE p.group_key = r.group_key AND c.delivered_us IS NOT NULL AND (
         c.spoken_for != 'callspool' OR EXISTS (
           SELECT 1 FROM delivered_recording AS sent JOIN recording AS mine ON mine.id = sent.recording_id
-          WHERE sent.conversation_id = c.conversation_id AND mine.group_key = r.group_key))),
+          WHERE sent.conversation_id = c.conversation_id AND mine.group_key = r.group_key)))
+    OR EXISTS (
+      SELECT 1 FROM recording AS mine JOIN copy AS kept ON kept.item_id = mine.id
+      WHERE mine.group_key = r.group_key AND kept.role = 'audio' AND kept.state = 'verified'),
     sum(r.size),
     max(cast(round(r.media_s * 1000) AS INTEGER)),
     max(CASE WHEN r.audio_flags LIKE '%"silent"%' OR r.audio_flags LIKE '%"too_short"%' THEN 0
@@ -103,6 +106,9 @@ CREATE TRIGGER collected_recording_changed
 AFTER UPDATE OF group_key, side, size, media_s, audio_flags, start_us ON recording BEGIN
   INSERT INTO collect_touched SELECT old.group_key UNION SELECT new.group_key;
 END;
+CREATE TRIGGER collected_recording_gone AFTER DELETE ON recording BEGIN
+  INSERT INTO collect_touched VALUES (old.group_key);
+END;
 CREATE TRIGGER collected_version AFTER UPDATE OF replaces ON item WHEN old.replaces IS NOT new.replaces BEGIN
   INSERT INTO collect_touched SELECT DISTINCT group_key FROM recording WHERE id IN (new.id, old.replaces, new.replaces);
 END;
@@ -123,6 +129,15 @@ CREATE TRIGGER collected_recording_delivered AFTER INSERT ON delivered_recording
 END;
 CREATE TRIGGER collected_recording_undelivered AFTER DELETE ON delivered_recording BEGIN
   INSERT INTO collect_touched SELECT group_key FROM recording WHERE id = old.recording_id;
+END;
+CREATE TRIGGER collected_copied AFTER INSERT ON copy WHEN new.role = 'audio' BEGIN
+  INSERT INTO collect_touched SELECT group_key FROM recording WHERE id = new.item_id;
+END;
+CREATE TRIGGER collected_copy_changed AFTER UPDATE OF state, item_id ON copy WHEN new.role = 'audio' BEGIN
+  INSERT INTO collect_touched SELECT group_key FROM recording WHERE id IN (old.item_id, new.item_id);
+END;
+CREATE TRIGGER collected_copy_forgotten AFTER DELETE ON copy WHEN old.role = 'audio' BEGIN
+  INSERT INTO collect_touched SELECT group_key FROM recording WHERE id = old.item_id;
 END;
 CREATE TRIGGER collected_excluded AFTER INSERT ON collect_excluded BEGIN
   INSERT INTO collect_touched VALUES (new.group_key);
