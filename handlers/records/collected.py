@@ -2,8 +2,8 @@
 
 ``received``: its audio could be decoded. ``usable``: a side passes the gates (not silent, not too short). ``unique``:
 and its content was not there before. ``delivered``: the CRM or storage has its recording. A conversation of which only
-one side is there counts once the wait for the other is over. What was taken in from an older collection's metadata counts too,
-unless its files are here.
+one side is there counts once the wait for the other is over. What was taken in from an older collection's metadata
+counts too, unless its files are here.
 """
 
 from __future__ import annotations
