@@ -96,7 +96,12 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             match_wait=settings.match.wait,
             crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
         ),
-        privacy(settings.retention, settings.match.region, machine),
+        privacy(
+            settings.retention,
+            settings.match.region,
+            machine,
+            written=(settings.reports, *(() if settings.metadata is None else (settings.metadata,))),
+        ),
         collection(
             Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone)),
             timezone=settings.timezone,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,9 @@ from handlers.privacy.select import LOOK, traces, wanted
 from handlers.settings import RetentionSettings
 
 
-def room(settings: RetentionSettings, region: str, machine: Machine) -> Room:
-    """The room; ``region`` is the country of numbers written without one."""
+def room(settings: RetentionSettings, region: str, machine: Machine, written: Sequence[str] = ()) -> Room:
+    """The room; ``region`` is the country of numbers written without one, ``written`` the files and folders of reports
+    that callspool writes."""
     schedules = (Scheduled(settings.at, "host", JobSpec(KIND, DAILY)),) if settings.rules else ()
     return Room(
         name="privacy",
@@ -29,7 +30,7 @@ def room(settings: RetentionSettings, region: str, machine: Machine) -> Room:
             "retention.run": run_retention,
         },
         status=status,
-        traces=traces,
+        traces=partial(traces, written),
         schedules=schedules,
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import phonenumbers
@@ -11,6 +12,9 @@ import phonenumbers
 from daemon.contract import Reader, Traces
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
+
+SHORTEST = 6
+"""Characters of a word that surely names somebody."""
 
 LOOK = "callspool status; callspool explain takes names, callspool erase takes them too"
 
@@ -41,8 +45,29 @@ def e164(given: str, region: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
-def traces(read: Reader, ids: Sequence[int]) -> Traces:
-    """The words of the domain's rows by which anything else may name these items."""
+def traces(written: Sequence[str], read: Reader, ids: Sequence[int]) -> Traces:
+    """The words of the domain's rows by which anything else may name these items; and of what callspool has written
+    (``written``: files and folders), every file that holds one of them."""
     words = [word for word in records.words_of(read, ids) if word]
     numbers = [word.lstrip("+") for word in words if re.fullmatch(r"\+\d{6,}", word)]
-    return Traces(words=tuple(dict.fromkeys((*words, *numbers))))
+    known = tuple(dict.fromkeys((*words, *numbers)))
+    telling = [path for path in _files(written) if _tells(path, known)]
+    return Traces(words=known, files=tuple(os.path.split(path) for path in telling))
+
+
+def _files(written: Sequence[str]) -> Iterator[str]:
+    for path in written:
+        if os.path.isfile(path) and not os.path.islink(path):
+            yield path
+        for folder, _folders, names in os.walk(path):
+            yield from (os.path.join(folder, name) for name in sorted(names))
+
+
+def _tells(path: str, words: Sequence[str]) -> bool:
+    """Whether a file holds one of the words; one that cannot be read is said to, for a person to see it listed."""
+    wanted = [word.encode() for word in words if len(word) >= SHORTEST]
+    try:
+        with open(path, "rb") as file:
+            return any(word in line for line in file for word in wanted)
+    except OSError:
+        return not os.path.islink(path) and os.path.isfile(path)

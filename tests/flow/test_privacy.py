@@ -79,6 +79,9 @@ def test_what_is_erased_is_in_no_file_row_copy_marker_or_free_page_and_never_com
         eventually(lambda: site.rows(stored)[0][0] >= 8 and not site.rows(OPEN), "all is in the store")
         kept = {path: path.read_bytes() for path in _files(site)}
         shelve(site)
+        (site.folder / "reports").mkdir(exist_ok=True)
+        (site.folder / "reports" / "export.csv").write_text(f"a,{call.phone}\n")
+        (site.folder / "reports" / "other.csv").write_text("a,b\n")
         subject = {"--number": call.phone, "--call": f"c{conversation[0]}", "--lead": call.lead_name}[by]
         call_id = next(name for name, call_ in crm.calls.items() if SAID in str(call_.bodies))
 
@@ -91,6 +94,7 @@ def test_what_is_erased_is_in_no_file_row_copy_marker_or_free_page_and_never_com
         assert (answer["items"], answer["kept"], answer["words_left"]) == (3, [], 0)
         assert any(call_id in line and "http" in line for line in answer["todo"])
         assert found(site.folder, words(call)) == []
+        assert (site.folder / "reports" / "other.csv").exists()
         assert len(_files(site)) == 4  # the other call's, with its marker
 
         backup = kept[next(path for path in kept if path.name == call.recording_name)]
