@@ -255,7 +255,7 @@ class S3Storage(Section):
     class_from_age: Duration = timedelta(0)
     tags: Mapping[str, str] = {}
     checksums: Literal["auto", "on", "off"] = "auto"
-    part_size: Annotated[Size, Field(ge=5 * 2**20, le=64 * 2**20)] = 16 * 2**20
+    part_size: Annotated[Size, Field(ge=5 * 2**20, le=64 * 2**20)] = 8 * 2**20
     connections: int = Field(default=8, ge=1, le=64)
     timeout: Timeout = timedelta(seconds=60)
     pace: tuple[Pace, ...] = ()

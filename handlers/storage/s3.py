@@ -27,7 +27,7 @@ from handlers.storage.store import Content, Described, Found, KeyConflict, KeyMi
 if TYPE_CHECKING:
     from handlers.storage.multipart import Multipart
 
-MEMORY = 64 << 20
+MEMORY = 32 << 20
 """Bytes of bodies held at once, over all threads."""
 
 
