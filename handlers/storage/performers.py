@@ -25,6 +25,10 @@ class InParts(Store, Protocol):
         """The id of an upload for this key: the one that was begun already, else a new one."""
         ...
 
+    def bears(self, key: str, metadata: Mapping[str, str]) -> bool:
+        """Whether the object says all of this of itself."""
+        ...
+
     def abort(self, key: str, upload_id: str) -> None:
         """Give up an upload; of one that is not there, nothing."""
         ...
@@ -118,12 +122,14 @@ class PutPerformer(_Sure):
             else:
                 ended = [MultipartEnded(stores.s3.bucket, one["keys"]["s3"])] if upload_id else []
                 return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
-        stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=one["over"])
+        # What lies in our own folder under a call's own name is ours, also where an older ledger has forgotten it.
+        over = one["over"] or one["role"] != "audio"
+        stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=over)
         bound = None if stores.s3 is None else dict(one)
         fact = verified(payload["subject"], stores.local, one, stored, bound)
         return fact, stored, reason, [Stranded(fact.key, reason)] if stranded else []
 
-    def _to_s3(self, s3: Store, one: Mapping[str, Any], content: Content, upload_id: str | None) -> Stored:
+    def _to_s3(self, s3: InParts, one: Mapping[str, Any], content: Content, upload_id: str | None) -> Stored:
         stores = self._stores
         if stores.hours.limit(stores.clock.now()) == 0:
             raise Closed("storage.s3.pace lets nothing out now")
@@ -131,9 +137,22 @@ class PutPerformer(_Sure):
             raise Closed(stores.health.reason)
         if one["size"] > LARGEST_AT_ONCE and upload_id is None:
             raise Closed("no upload in parts could be begun")
-        stored = s3.put(one["keys"]["s3"], content, stores.described(one, upload_id), over=one["over"])
+        stored = put_s3(s3, one, content, stores.described(one, upload_id))
         stores.health.succeeded()
         return stored
+
+
+def put_s3(s3: InParts, one: Mapping[str, Any], content: Content, described: Described) -> Stored:
+    """Put it. A paper of this host's for this very call that lies there is replaced, though the ledger forgot it: one
+    that was restored from a copy does not know what was written since. Raises KeyConflict for anything else."""
+    key = one["keys"]["s3"]
+    try:
+        return s3.put(key, content, described, over=one["over"])
+    except KeyConflict:
+        same = {name: described.metadata.get(name, "") for name in ("host-id", "conversation", "role")}
+        if one["role"] == "audio" or not all(same.values()) or not s3.bears(key, same):
+            raise
+        return s3.put(key, content, described, over=True)
 
 
 LARGEST_AT_ONCE = 64 << 20
@@ -192,7 +211,7 @@ class MovePerformer(_Sure):
         assert stores.s3 is not None
         content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
         try:
-            stored = stores.s3.put(one["keys"]["s3"], content, stores.described(one, upload_id), over=one["over"])
+            stored = put_s3(stores.s3, one, content, stores.described(one, upload_id))
         except Unacceptable as error:
             return self._stranded(payload, error)
         stores.health.succeeded()

@@ -69,6 +69,11 @@ class S3Store:
                 raise ContentMoved("the file changed after it was hashed")
             return self._put_whole(key, data, described, over=over)
 
+    def bears(self, key: str, metadata: Mapping[str, str]) -> bool:
+        """Whether the object says all of this of itself."""
+        told = {name.lower(): text for name, text in self.head(key).get("Metadata", {}).items()}
+        return metadata.items() <= told.items()
+
     def begin(self, key: str, described: Described) -> str:
         """The id of an upload in parts for this key: one that was begun is taken up, others of the key are aborted."""
         from handlers.storage.multipart import begun

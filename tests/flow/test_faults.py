@@ -268,7 +268,8 @@ def test_refused_credentials_rest_the_destination_with_one_alarm_and_cost_no_att
         subjects = [str(line["call_id"]) for line in events(daemon, "crm.accepted")]
         assert [call_job(site, subject)["attempt"] for subject in subjects] == [1, 1]
         told = [effect for subject in subjects for effect in effects(site, subject).values()]
-        assert [effect["failures"] for effect in told] == [0] * 6
+        assert len(told) >= 6
+        assert {effect["failures"] for effect in told} == {0}
     assert crm.records == 2
 
 
