@@ -95,6 +95,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             timezone=settings.timezone,
             match_wait=settings.match.wait,
             crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
+            recordings=settings.recordings,
         ),
         privacy(
             settings.retention,

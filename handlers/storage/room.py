@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from daemon.contract import Fields, JobSpec, Lane, Machine, Patience, Performer, Reader, Room, Scheduled, Subject
+from daemon.contract import (
+    Fields,
+    JobSpec,
+    Lane,
+    Machine,
+    Patience,
+    Performer,
+    Reader,
+    Room,
+    Scheduled,
+    Serving,
+    Subject,
+)
 from handlers import records
 from handlers.settings import StorageSettings
 from handlers.storage.acts import acts
@@ -33,6 +46,7 @@ from handlers.storage.handler import (
     StoreHandler,
     SweepHandler,
 )
+from handlers.storage.info import INFO, PROCESS, Intake
 from handlers.storage.kept import Kept
 from handlers.storage.layout import Layout
 from handlers.storage.local import LocalStore
@@ -51,6 +65,9 @@ from handlers.storage.probing import AskPerformer, check
 from handlers.storage.service import Credentials, s3_of
 from handlers.storage.witness import witnesses
 
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
 SWEEP_AT = "*/5 * * * *"
 
 
@@ -63,9 +80,11 @@ def room(
     timezone: str = "host",
     match_wait: timedelta = timedelta(minutes=15),
     crm: bool = False,
+    recordings: str = "",
 ) -> Room:
     """The room. ``folder`` is the local store's, absolute; ``timezone`` that of ``storage.s3.pace``; ``crm`` says that
-    calls are delivered to a CRM, which needs their sources until it has them."""
+    calls are delivered to a CRM, which needs their sources until it has them; ``recordings`` is the watched folder that
+    what comes over HTTP is put into."""
     hours = Hours(settings.s3.pace, None if timezone == "host" else ZoneInfo(timezone))
     kept = Kept()
     local = LocalStore(folder, settings.min_free)
@@ -130,7 +149,16 @@ def room(
         failures=failures,
         checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),
         schedules=tuple(schedules),
+        routes=None if not recordings else _routes(Intake(settings, recordings, s3 is not None)),
+        open_paths=(INFO,),
+        big_paths=(PROCESS,),
     )
+
+
+def _routes(intake: Intake) -> Callable[[Serving], APIRouter]:
+    from handlers.storage.routes import routes
+
+    return partial(routes, intake)
 
 
 def places_of(settings: StorageSettings, s3: InParts | None) -> Places:

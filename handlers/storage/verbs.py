@@ -15,6 +15,7 @@ from handlers import records
 from handlers.settings import StorageSettings
 from handlers.storage.audit import Audit, audit
 from handlers.storage.content import BLOCK
+from handlers.storage.info import storage_info
 from handlers.storage.kept import Kept
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Hours
@@ -173,17 +174,6 @@ def info_of(desk: Desk, shelves: Shelves) -> dict[str, Json]:
     price = shelves.settings.price_per_gb if shelves.s3 is not None else 0.0
     probed: Json = None if known is None else {"at": known[1].isoformat(), "found": known[0]}
     return {**found, **counts, "monthly_cost": round(size / GB * price, 4), "price_per_gb": price, "probe": probed}
-
-
-def storage_info(settings: StorageSettings, s3: bool) -> dict[str, Json]:
-    """``GET /audio/storage-info``."""
-    folder = settings.local.dir
-    return {
-        "storage_type": "s3" if s3 else "local",
-        "local_path": folder if os.path.isabs(folder) or folder.startswith(".") else f"./{folder}",
-        "s3_bucket": settings.s3.bucket if s3 else None,
-        "s3_enabled": s3,
-    }
 
 
 def info_text(found: Mapping[str, Any]) -> str:
