@@ -89,7 +89,8 @@ def _look(serving: Serving, taken: Taken, intake: Intake) -> tuple[dict[str, Any
     """The answer as it stands, and the recording's id once it is understood."""
     with serving.view() as read:
         rows = read.rows(
-            "SELECT recording.id FROM recording JOIN item ON item.id = recording.id WHERE sha256 = ? ORDER BY recording.id DESC",
+            "SELECT recording.id FROM recording JOIN item ON item.id = recording.id WHERE sha256 = ? "
+            "ORDER BY recording.id DESC",
             (taken.sha256,),
         )
         recording = rows[0]["id"] if rows else None
