@@ -63,6 +63,7 @@ SOURCES = (
     "handlers.privacy.migrations",
     "handlers.collection.migrations",
     "handlers.crm.migrations",
+    "handlers.compress.migrations",
 )
 """Packages whose migrations follow the machine's."""
 
@@ -136,6 +137,7 @@ class House:
             timezone=config.watch.timezone,
             markers=str(self.path(config.collect.markers)),
             audio=config.audio,
+            compress=config.compress,
             match=config.match,
             retention=config.retention,
             crm=config.crm,

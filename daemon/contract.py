@@ -438,6 +438,10 @@ class Desk(Protocol):
         """Have the act done, by the running daemon if there is one, else here under the ledger's lock."""
         ...
 
+    def work(self, settings: Mapping[str, Any]) -> bool:
+        """Do all open work here, by these settings (``section.key``) above all others; False where a daemon runs."""
+        ...
+
     def show(self, value: Json, text: str) -> None:
         """Print ``value`` where ``--json`` was given, else ``text``."""
         ...

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from handlers.settings import (
         AudioSettings,
         CollectSettings,
+        CompressSettings,
         CrmSettings,
         MatchSettings,
         RetentionSettings,
@@ -38,6 +39,7 @@ class Settings:
     timezone: str
     markers: str
     audio: AudioSettings
+    compress: CompressSettings
     match: MatchSettings
     retention: RetentionSettings
     storage: StorageSettings
@@ -57,6 +59,8 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.audio.pool import Prober
     from handlers.collection.asked import Collection, zone_of
     from handlers.collection.room import room as collection
+    from handlers.compress.room import room as compress
+    from handlers.compress.room import workers_of
     from handlers.crm.room import room as crm
     from handlers.intake.names import Configured
     from handlers.intake.room import intake
@@ -97,6 +101,13 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
             recordings=settings.recordings,
         ),
+        compress(
+            settings.compress,
+            Prober(workers_of(settings.compress)),
+            machine,
+            timezone=settings.timezone,
+            match_wait=settings.match.wait,
+        ),
         privacy(
             settings.retention,
             settings.match.region,
@@ -120,6 +131,7 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
     """
     from handlers.audio.verbs import verbs as audio
     from handlers.collection.verbs import hours_verbs, other_verbs
+    from handlers.compress.verbs import verbs as compress
     from handlers.match.verbs import verbs as match
     from handlers.privacy.verbs import erase_verbs, hold_verbs
     from handlers.storage.verbs import verbs as storage
@@ -130,6 +142,7 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
         ("hours", hours_verbs(desk)),
         (None, other_verbs(desk)),
         (None, audio(desk)),
+        (None, compress(desk)),
         (None, erase_verbs(desk)),
         ("hold", hold_verbs(desk)),
         ("storage", storage(desk)),

@@ -288,6 +288,19 @@ class Tier(Section):
     bitrate: Bitrate
 
 
+class VerifySettings(Section):
+    """How close a copy must be to its source. The defaults lie between the worst of good copies and the best of damaged
+    ones that were measured."""
+
+    samples: int = Field(default=960, ge=0)
+    correlation: float = Field(default=0.985, gt=0, le=1)
+    level_db: float = Field(default=1.0, gt=0)
+    worst_second_db: float = Field(default=12.0, gt=0)
+    spectrum_db: float = Field(default=4.0, gt=0)
+    dropout: Duration = timedelta(milliseconds=60)
+    steady_db: float = Field(default=2.0, gt=0)
+
+
 class CompressSettings(Section):
     """What happens to old audio."""
 
@@ -296,6 +309,11 @@ class CompressSettings(Section):
     index: str | None = None
     at: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
     keep_original: Duration = timedelta(hours=24)
+    delete_originals: bool = True
+    workers: int | None = Field(default=None, ge=1, le=256)
+    application: Literal["audio", "voip"] = "audio"
+    complexity: int = Field(default=10, ge=0, le=10)
+    verify: VerifySettings = VerifySettings()
 
 
 class RetentionRule(Section):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 SOON_S = 30.0
+SETTLED_S = 3600.0
+"""How long ``work`` waits for files to settle."""
 PATIENCE_S: Mapping[str, float] = {"erase": 3600.0, "ledger.copy": 3600.0}
 """Seconds to wait for acts that read or write the whole ledger; any other is done soon."""
 
@@ -98,6 +100,24 @@ class CommandDesk:
                 f"callspool (pid {pid}) holds the ledger but takes no commands now ({type(error).__name__})",
                 fix="wait until it is up, or until callspool once has ended, and try again",
             ) from None
+
+    def work(self, settings: Mapping[str, Any]) -> bool:
+        """As ``callspool once`` does, without its log; a running daemon does it by itself."""
+        from daemon.app import Daemon
+        from daemon.cli.signals import Signals
+        from daemon.ledger.lock import holder
+
+        if holder(self.paths.lock) is not None:
+            return False
+        desk = CommandDesk(self.as_json, self.config_file, {**self.settings, **settings})
+        daemon = Daemon(desk.house, hints=False, on_event=lambda _event: None)
+        Signals().follow(daemon.stopping)
+        try:
+            daemon.start()
+            daemon.once(since=None, until=None, paths=(), patience_s=SETTLED_S)
+        finally:
+            daemon.stop()
+        return True
 
     def show(self, value: Json, text: str) -> None:
         """Print ``value`` as JSON where ``--json`` was given, else ``text``."""

@@ -30,7 +30,7 @@ def hear(file: BinaryIO, demuxer: str, upto_s: float) -> Ear | None:
     ear, origin, coded = None, None, Coded()
     with av.open(file, format=demuxer, metadata_errors="replace") as source:
         to_floats = av.AudioResampler(format="fltp")
-        for frame in _frames(source, coded):
+        for frame in frames(source, coded):
             if ear is None:
                 ear, origin = Ear(frame.sample_rate, frame.layout.nb_channels, 1.0), frame.time
             ear.coded_bytes, ear.failed = coded.size, coded.failed
@@ -54,7 +54,7 @@ class Coded:
     failed: bool = False
 
 
-def _frames(source: Any, coded: Coded) -> Iterator[Any]:
+def frames(source: Any, coded: Coded) -> Iterator[Any]:
     """What the first audio stream decodes to; packets that fail give nothing, a broken end ends it."""
     stream = source.streams.audio[0]
     try:

@@ -38,6 +38,9 @@ BYTES_A_SECOND = 500_000
 LISTEN_DEADLINE_S = 60.0
 """Added patience with listening, which ends after the same few minutes of any recording: 1.5 s of a free core."""
 
+SLOWEST_TIMES = 2.0
+"""Slower than twice as fast as it is spoken nothing is encoded: a busy core does it 50 times as fast."""
+
 WHOLE = 10
 """Listening to all of a file costs its decoding, ten times what counting its packets does."""
 
@@ -92,10 +95,10 @@ class _Worker:
             raise AudioUnavailable(f"the audio worker does not start (code {process.returncode})") from error
         return worker
 
-    def ask(self, request: dict[str, Any], file: int, deadline_s: float) -> dict[str, Any]:
-        """Send a request with its file and wait for the first answer, at most ``deadline_s`` seconds."""
+    def ask(self, request: dict[str, Any], files: list[int], deadline_s: float) -> dict[str, Any]:
+        """Send a request with its files and wait for the first answer, at most ``deadline_s`` seconds."""
         try:
-            socket.send_fds(self.link, [json.dumps(request).encode() + b"\n"], [file])
+            socket.send_fds(self.link, [json.dumps(request).encode() + b"\n"], files)
         except OSError as error:
             raise _Died from error
         return self.answer(deadline_s)
@@ -234,7 +237,7 @@ class Prober:
         for attempt in (1, 2):
             worker = self._worker(slot)
             try:
-                measured = _info(worker.ask(request, file, deadline_s))
+                measured = _info(worker.ask(request, [file], deadline_s))
                 answer = worker.answer(listen_s)
                 return _info(answer), answer
             except _Overran as error:
@@ -250,6 +253,31 @@ class Prober:
                     ending = worker.process.returncode
                     raise Unreadable(f"the process that measured it ended twice (code {ending})") from error
         raise AssertionError("unreachable")
+
+    def do(self, request: dict[str, Any], source: int, other: int, media_s: float) -> dict[str, Any]:
+        """Have two open files (descriptors) encoded or compared: ``request`` as the worker takes it, with its answer.
+
+        Raises AudioUnreadable where the source fails, AudioUnavailable where the workers are closed.
+        """
+        deadline_s = self._base_deadline_s + media_s / SLOWEST_TIMES
+        asked = {**request, "cpu_s": int(deadline_s) + 1}
+        slot = self._idle.get()
+        try:
+            for _ in (1, 2):
+                try:
+                    answer = self._worker(slot).ask(asked, [source, other], deadline_s)
+                except _Overran as error:
+                    self._discard(slot)
+                    raise Unreadable(f"it took longer than {deadline_s:.0f} s") from error
+                except _Died:
+                    self._discard(slot)
+                    continue
+                if "unreadable" in answer:
+                    raise Unreadable(str(answer["unreadable"]))
+                return answer
+            raise Unreadable("the process that worked on it ended twice")
+        finally:
+            self._idle.put(slot)
 
     def _worker(self, slot: int) -> _Worker:
         with self._lock:

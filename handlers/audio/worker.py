@@ -3,8 +3,9 @@
 Its standard input is one end of a socket pair. A request is a JSON object on one line, sent together with the open
 file it is about (SCM_RIGHTS), so the worker needs no right to any path. It is answered twice, each time by a JSON
 object on one line: with the measurement as soon as it is taken, and again once the recording was listened to. So a
-decoder that fails costs what it would have told, and no length. A refusal is the only answer. The process ends by
-itself when the other end closes, whatever became of the daemon.
+decoder that fails costs what it would have told, and no length. A refusal is the only answer. A request that says what
+to ``do`` comes with two open files and is answered once: ``encode`` writes the second, ``compare`` reads both. The
+process ends by itself when the other end closes, whatever became of the daemon.
 
 A hostile file can make a decoder loop, allocate or crash; that costs this process and one refused file. Limits are
 set here rather than between fork and exec, where a threaded parent must not run Python.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import resource
@@ -24,7 +26,7 @@ from typing import Any, BinaryIO
 
 from handlers.audio.failure import Unsupported, unheard
 from handlers.audio.listen import course, ear_of, listen, told
-from handlers.audio.probe import probe
+from handlers.audio.probe import probe, sniff
 from handlers.audio.quality import Limits
 from handlers.model import AudioInfo, AudioUnreadable
 
@@ -32,6 +34,8 @@ ADDRESS_SPACE = 1 << 30
 """Bytes. A transcode succeeded under 150 MB; 61 of 12,033 mutated files asked for more than any honest one."""
 
 OPEN_FILES = 64
+NICE = 10
+"""Encoding yields to everything else on the machine."""
 REQUEST_BYTES = 1 << 16
 
 
@@ -91,6 +95,56 @@ def inspected(request: dict[str, Any], file: BinaryIO, info: AudioInfo) -> dict[
     return {"info": pack(brief), "coded_bytes": 0 if ear is None else ear.coded_bytes, "course": loudness}
 
 
+class _Whole(io.FileIO):
+    """Unbuffered, so that nothing is left to be written when output is forbidden again, and never half a write. libav
+    passes on that writing failed and not why, so that is kept here."""
+
+    errno: int | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it; raises OSError."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.errno = error.errno
+            raise
+        return len(memoryview(data))
+
+
+def _other(request: dict[str, Any], file: int) -> Any:
+    """The second file of a request: to be written, or to be read."""
+    return _Whole(file, "r+b") if request["do"] == "encode" else open(file, "rb")
+
+
+def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str, Any]:
+    """Encode or compare; a file that fails is refused, a disk that fails is told as ``errno``."""
+    from handlers.audio.closeness import compare
+    from handlers.audio.encode import encode, heard
+
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    allow_cpu(int(request["cpu_s"]))
+    try:
+        demuxer = sniff(source).demuxer
+        source.seek(0)
+        if request["do"] == "compare":
+            sides = heard(source, demuxer), heard(other, "ogg")
+            return {"closeness": dataclasses.asdict(compare(*sides))}
+        limit(resource.RLIMIT_FSIZE, int(request["largest"]))
+        how = {name: request[name] for name in ("bitrate", "application", "complexity")}
+        return {"samples": encode(source, demuxer, other, **how)}
+    except AudioUnreadable as refusal:
+        return {"unreadable": refusal.reason}
+    except Exception as error:  # noqa: BLE001 as above
+        if isinstance(other, _Whole) and other.errno is not None:
+            return {"errno": other.errno}
+        return {"unreadable": f"{request['do']} failed ({type(error).__name__})"}
+    finally:
+        limit(resource.RLIMIT_FSIZE, 0)
+
+
 def pack(info: AudioInfo) -> dict[str, Any]:
     """The measurement as JSON can carry it."""
     start_at = None if info.start_at is None else info.start_at.isoformat()
@@ -101,10 +155,15 @@ def serve(link: socket.socket) -> None:
     """Say that the process is up, then answer requests until the other end closes."""
     link.sendall(b"{}\n")
     while True:
-        line, files, _, _ = socket.recv_fds(link, REQUEST_BYTES, 1)
+        line, files, _, _ = socket.recv_fds(link, REQUEST_BYTES, 2)
         if not line:
             return
         request = json.loads(line)
+        if "do" in request:
+            with open(files[0], "rb") as source, _other(request, files[1]) as other:
+                reply_of_two = done(request, source, other)
+            send(link, reply_of_two)
+            continue
         with open(files[0], "rb") as file:
             reply = measured(request, file)
             if isinstance(reply, AudioInfo):

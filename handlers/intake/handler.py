@@ -32,6 +32,7 @@ from handlers.intake.names import Evidence, Names
 from handlers.intake.recording import recording
 from handlers.model import AudioInfo, AudioUnavailable, AudioUnreadable
 from handlers.records.arrivals import ChunkKnown, ConversationKnown, LeadKnown, RecordingKnown, SidecarKnown
+from handlers.records.compression import CopyArrived, is_copy
 
 KINDS = ("recording", "conversation", "lead")
 SUBJECTS = {"recording": Subject("item", "r"), "conversation": Subject("call_id", "c"), "lead": Subject("item", "l")}
@@ -72,6 +73,8 @@ class Intake:
         item = read.item(int(job.key))
         said = self.names.read(item.path)
         try:
+            if job.kind == "recording" and is_copy(read, item.sha256):
+                return Planned((CopyArrived(item.id, item.sha256),))
             return self._understood(job.kind, item, said)
         except DocumentRefused as refusal:
             return _rejected(job.kind, item, f"{_CALLED[job.kind]} {refusal.reason}")

@@ -94,6 +94,8 @@ _NEXT_TO = (
     "SELECT replaces AS id FROM item WHERE id IN ({0}) AND replaces IS NOT NULL",
     "SELECT id FROM item WHERE replaces IN ({0})",
     "SELECT s.id FROM sidecar AS s JOIN item ON instr(item.path, s.stem || '.') = 1 WHERE item.id IN ({0})",
+    "SELECT copy_id AS id FROM compression WHERE recording_id IN ({0}) AND copy_id IS NOT NULL",
+    "SELECT recording_id AS id FROM compression WHERE copy_id IN ({0})",
     "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM conversation WHERE id IN ({0}))",
     "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM recording WHERE id IN ({0}))",
 )
@@ -124,11 +126,18 @@ _WORDS = (
 )
 
 
+_FILES = (
+    "SELECT id, group_key FROM recording UNION ALL SELECT copy_id, group_key FROM compression "
+    "JOIN recording ON recording.id = recording_id WHERE copy_id IS NOT NULL"
+)
+"""Recordings, and the compressed copies that stand for them."""
+
+
 def delivered_before(read: Reader, moment_us: int, kind: str, limit: int) -> tuple[int, ...]:
     """Items of a kind whose calls the CRM accepted before a moment, that still lie somewhere, have no open work, and
     are on no hold: oldest first. Calls that others delivered are not ours to let go."""
     members = {
-        "recording": "JOIN pairing USING (conversation_id) JOIN recording AS part USING (group_key)",
+        "recording": f"JOIN pairing USING (conversation_id) JOIN ({_FILES}) AS part USING (group_key)",
         "conversation": "JOIN conversation AS part ON part.id = conversation_id",
         "lead": "JOIN lead_pairing USING (conversation_id) JOIN lead AS part ON part.id = lead_id",
     }[kind]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -880,6 +880,9 @@ class BookDesk:
 
     def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
         return self._lane.book.ledger.act(name, room(self._lane.settings).acts[name], args, dry_run=dry_run)
+
+    def work(self, settings: Mapping[str, Any]) -> bool:
+        raise AssertionError("no verb of matching asks for work")
 
     def show(self, value: Json, text: str) -> None:
         self.value, self.text = value, text

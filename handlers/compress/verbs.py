@@ -1,0 +1,82 @@
+"""``callspool compress``. Imported by the command line alone, since Typer is slow to load."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from daemon.contract import Desk, Json
+from handlers import records
+from handlers.compress.handler import decisions
+from handlers.compress.policy import Encode, Leave
+from handlers.records import Compressible
+
+SHOWN = 50
+
+
+def verbs(desk: Desk) -> typer.Typer:
+    """``compress``, beside the machine's own verbs."""
+    group = typer.Typer()
+
+    @group.command("compress")
+    def compress(
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and saved.")] = False,
+        workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Encoders at once.")] = 0,
+    ) -> int:
+        """Compress now what is old enough, and not only at its hour."""
+        config = desk.config
+        with desk.read() as read:
+            decided = decisions(read, config.compress, config.match.wait)
+            before = records.storage_figures(read)
+        if dry_run:
+            answer = told(decided)
+            desk.show(answer, text(decided, answer))
+            return 0
+        desk.act("compress.run", {})
+        here = desk.work({"compress.workers": str(workers)} if workers else {})
+        with desk.read() as read:
+            after, counts = records.storage_figures(read), records.compression_counts(read)
+        answer = {"finished": here, **counts, **after}
+        saved = after["savings"] - before["savings"]
+        copies = after["compressed_size"] - before["compressed_size"]
+        line = f"{counts.get('verified', 0) + counts.get('replaced', 0)} compressed in all, {counts.get('refused', 0)} "
+        line += f"refused; {copies:,} bytes of copies made, {saved:,} bytes freed by originals that went"
+        desk.show(answer, line if here else "the daemon is at it: callspool status, callspool tail")
+        return 0
+
+    return group
+
+
+def told(decided: list[tuple[Compressible, Encode | Leave]]) -> dict[str, Any]:
+    """What ``--dry-run --json`` prints: bytes."""
+    files: list[dict[str, Json]] = []
+    for one, what in decided:
+        row: dict[str, Json] = {"item": f"r{one.id}", "name": one.name, "size": one.size}
+        if isinstance(what, Encode):
+            row |= {"act": "encode", "bitrate": what.bitrate, "expected_size": what.expected}
+        else:
+            row |= {"act": "leave", "reason": what.reason}
+        files.append(row)
+    worth = [(one, what) for one, what in decided if isinstance(what, Encode)]
+    size, expected = sum(one.size for one, _ in worth), sum(what.expected for _, what in worth)
+    totals = {"encode": len(worth), "leave": len(decided) - len(worth), "size": size, "expected_size": expected}
+    return {"files": files, "totals": {**totals, "savings": size - expected}}
+
+
+def text(decided: list[tuple[Compressible, Encode | Leave]], answer: dict[str, Any]) -> str:
+    """The same for a person, the totals last."""
+    lines = []
+    for one, what in decided[:SHOWN]:
+        if isinstance(what, Encode):
+            lines.append(
+                f"r{one.id:<8}{one.size:>14,} -> {what.expected:>12,}  Opus {what.bitrate // 1000}k  {one.name}"
+            )
+        else:
+            lines.append(f"r{one.id:<8}{one.size:>14,}    left: {what.reason}  {one.name}")
+    if len(decided) > SHOWN:
+        lines.append(f"… and {len(decided) - SHOWN} more  (--json)")
+    totals = answer["totals"]
+    saved = f"{totals['savings']:,} bytes ({totals['savings'] / totals['size']:.0%})" if totals["size"] else "nothing"
+    lines.append(f"would compress {totals['encode']}, leave {totals['leave']}; would save {saved}")
+    return "\n".join(lines)
