@@ -117,7 +117,7 @@ class CallHandler:
             facts = (records.CallIdFixed(conversation_id, call_id, read.now),)
         marker = records.old_marker(read, members.transcript.name)
         known_url = None if marker is None or update else marker.recording_url
-        uploads = () if known_url is not None else tuple(self._upload(item) for _, item in members.recordings)
+        uploads = () if known_url is not None else tuple(self._upload(read, item) for _, item in members.recordings)
         recordings = [recording for recording, _ in members.recordings]
         body = call_body(self._campaign, call_id, start_at, members.conversation, recordings, members.lead)
         payload: dict[str, Json] = {
@@ -164,7 +164,9 @@ class CallHandler:
             return ()
         return (records.CallIdFixed(members.conversation.id, call_id, read.now),)
 
-    def _upload(self, item: Item) -> Effect:
+    def _upload(self, read: Reader, item: Item) -> Effect:
+        """The upload of a recording, or of the verified copy for which its original was let go before a call came."""
+        item = read.item(records.standing_for(read, item.id))
         payload: dict[str, Json] = {"item": item.id, "name": item.name, "size": item.size, "sha256": item.sha256}
         return Effect.of(UPLOAD, f"{item.sha256}:{item.name}", self._dest.upload, payload)
 

@@ -63,6 +63,7 @@ from handlers.records.compression import (
     is_copy,
     one_compressible,
     refused_copies,
+    standing_for,
     still_compressible,
     storage_figures,
 )
@@ -327,6 +328,7 @@ __all__ = [
     "shift_suspected",
     "sidecar",
     "sizes_by_side",
+    "standing_for",
     "still_compressible",
     "storage_figures",
     "storage_name",

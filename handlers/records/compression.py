@@ -16,8 +16,10 @@ _OPEN_SET = (
 )
 _HELD = "EXISTS (SELECT 1 FROM hold WHERE item_id = recording.id)"
 _AT_WORK = (
-    "EXISTS (SELECT 1 FROM pairing JOIN job ON job.key = CAST(conversation_id AS TEXT) WHERE "
-    "pairing.group_key = recording.group_key AND job.state IN ('ready', 'running'))"
+    "(EXISTS (SELECT 1 FROM pairing JOIN job ON job.key = CAST(conversation_id AS TEXT) WHERE "
+    "pairing.group_key = recording.group_key AND (job.state IN ('ready', 'running') "
+    "OR kind = 'store' AND job.state = 'waiting')) OR EXISTS (SELECT 1 FROM job WHERE kind = 'store_lone' "
+    "AND key = CAST(recording.id AS TEXT) AND job.state NOT IN ('done', 'parked')))"
 )
 
 
@@ -161,6 +163,16 @@ def compressed(read: Reader, recording_id: int) -> Compressed | None:
         return None
     found = dict(rows[0])
     return Compressed(verified_at=maybe_moment(found.pop("verified_us")), **found)
+
+
+def standing_for(read: Reader, item_id: int) -> int:
+    """The item that holds this recording's audio now: its own, or that of the copy its original made room for."""
+    rows = read.rows(
+        "SELECT copy_id FROM compression WHERE recording_id = ? AND state = 'replaced' AND copy_id IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM file WHERE item_id = recording_id AND state = 'known')",
+        (item_id,),
+    )
+    return int(rows[0]["copy_id"]) if rows else item_id
 
 
 def is_copy(read: Reader, sha256: str) -> bool:

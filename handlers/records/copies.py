@@ -326,6 +326,7 @@ def lone_recordings(read: Reader, before: datetime, limit: int) -> tuple[int, ..
     """Recordings that no call claims though they are known since before this moment, and that storage does not know."""
     rows = read.rows(
         "SELECT id FROM recording INDEXED BY recording_open WHERE paired = 0 AND registered_us <= ? "
+        "AND EXISTS (SELECT 1 FROM file WHERE item_id = recording.id AND state = 'known') "
         "AND NOT EXISTS (SELECT 1 FROM copy WHERE item_id = recording.id) "
         "AND NOT EXISTS (SELECT 1 FROM job WHERE kind = 'store_lone' AND key = CAST(recording.id AS TEXT)) "
         "ORDER BY registered_us LIMIT ?",

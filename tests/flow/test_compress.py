@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,3 +177,38 @@ def test_what_cannot_shrink_and_what_is_on_hold_is_left(site: Site) -> None:
     assert tuple(row) == ("left", "it is small already")
     assert original(site).exists()
     assert not copy(site).exists()
+
+
+SMALL_DISK = ("unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs recordings && exec "$@"', "sh")
+"""Runs the daemon with a disk of 1 MiB of its own under the recordings."""
+
+
+def may_mount() -> bool:
+    try:
+        script = [*SMALL_DISK[:4], "mount -t tmpfs tmpfs /mnt"]
+        return subprocess.run(script, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not may_mount(), reason="unshare -Urm with a tmpfs is not permitted here")
+def test_a_full_disk_leaves_the_original_and_no_rest_and_it_is_done_once_there_is_room(site: Site) -> None:
+    with site.daemon(under=SMALL_DISK) as daemon:
+        daemon.wait_for("daemon.started")
+        site.recordings = Path(f"/proc/{daemon.pid}/root{site.recordings}")  # as the daemon sees it
+        before = drop(site, daemon)
+        ballast = site.recordings / ".ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        site.command("compress")
+        deferred = daemon.wait_for("job.deferred")
+        assert "No space left" in deferred["reason"]
+        assert original(site).read_bytes() == before
+        assert {path.name for path in site.recordings.iterdir()} == {"call.wav", "call.json", ".ballast"}
+        ballast.unlink()
+        [row] = site.rows("SELECT id FROM recording")
+        site.command("retry", f"r{row['id']}")
+        eventually(lambda: done(site), f"the end: {daemon.lines[-20:]}")
+        hold_to_the_end(site)
+        assert daemon.stop() == 0

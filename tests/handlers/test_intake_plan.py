@@ -48,7 +48,8 @@ class Folder:
         return NOW
 
     def rows(self, sql: str, args: Sequence[object] = ()) -> list[Row]:
-        raise AssertionError("intake asks the ledger nothing")
+        assert "FROM compression" in sql, "intake asks the ledger for nothing but copies"
+        return []
 
     def receipt(self, key: str) -> Receipt | None:
         raise AssertionError("intake has no effects")

@@ -151,6 +151,7 @@ class RecordsLedger:
                 "handlers.storage.migrations",
                 "handlers.collection.migrations",
                 "handlers.crm.migrations",
+                "handlers.compress.migrations",
             ],
             lanes=lanes or {},
             on_event=self.events.append,
