@@ -130,6 +130,7 @@ def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str
         demuxer = sniff(source).demuxer
         source.seek(0)
         if request["do"] == "compare":
+            other.seek(0)  # the lender may have read or written it
             sides = heard(source, demuxer), heard(other, "ogg")
             return {"closeness": dataclasses.asdict(compare(*sides))}
         limit(resource.RLIMIT_FSIZE, int(request["largest"]))
