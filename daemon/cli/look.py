@@ -87,7 +87,7 @@ def status_text(found: Mapping[str, Any]) -> str:
     lines += [_row("FOLDERS", f"{root['role']:<14}{root['state']:<18}{root['reason']}") for root in found["roots"]]
     files = ", ".join(f"{n} {state}" for state, n in found["files"].items() if n)
     lines.append(_row("FILES", files or "none yet"))
-    for name in ("hours", "intake", "match", "crm", "storage"):
+    for name in ("hours", "intake", "match", "crm", "storage", "compress"):
         if found.get(name):
             lines.append(_row(name.upper(), ", ".join(f"{key} {_short(value)}" for key, value in found[name].items())))
     for lane, counts in found["jobs"].items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from daemon.contract import Acted, Fields, JobSpec, Lane, Machine, Patience, Reader, Room, Scheduled, Subject
+from daemon.contract import Acted, Fields, JobSpec, Lane, Machine, Patience, Reader, Room, Scheduled, Serving, Subject
 from handlers import records
 from handlers.compress.handler import DAILY, DEST, FILE, SWEEP, Compress, Sweep
 from handlers.compress.performers import (
@@ -24,6 +24,9 @@ from handlers.compress.performers import (
     VerifyPerformer,
 )
 from handlers.settings import CompressSettings
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 PATIENCE = Patience((timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)), 3)
 
@@ -54,9 +57,17 @@ def room(
         acts={"compress.run": run},
         status=status,
         failures=failures,
+        routes=_routes,
+        open_paths=("/api/storage-stats",),
         schedules=(Scheduled(settings.at, timezone, JobSpec(SWEEP, DAILY)),),
         close=encoders.close,
     )
+
+
+def _routes(serving: Serving) -> APIRouter:
+    from handlers.compress.routes import routes
+
+    return routes(serving)
 
 
 def run(args: Mapping[str, Any], read: Reader) -> Acted:

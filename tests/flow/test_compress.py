@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support import audio
@@ -124,11 +125,20 @@ def test_killed_at_every_point_that_compression_passes_the_end_is_the_same() -> 
             story(Site(Path(folder), **SETTINGS), point)
 
 
-def test_a_dry_run_tells_and_changes_nothing(site: Site) -> None:
-    with site.daemon() as daemon:
+def test_a_dry_run_tells_and_changes_nothing_and_the_totals_are_served(site: Site) -> None:
+    with site.daemon(CALLSPOOL_HTTP__LISTEN="127.0.0.1:0") as daemon:
         before = drop(site, daemon)
         told: dict[str, Any] = site.ask("compress", "--dry-run")
+        address = daemon.wait_for("http.opened")["reason"]
+        stats = httpx.get(f"http://{address}/api/storage-stats").json()
         assert daemon.stop() == 0
+    assert stats == {
+        "total_size": len(before),
+        "compressed_size": 0,
+        "original_size": len(before),
+        "savings": 0,
+        "compression_ratio": 0,
+    }
     assert (told["totals"]["encode"], told["totals"]["size"]) == (1, len(before))
     assert told["totals"]["savings"] > 0.8 * len(before)
     assert not site.rows("SELECT 1 FROM compression")
