@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
 
 from daemon.errors import NotSent, Unacceptable
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links answer (exFAT, some network mounts)."""
 
 
 def digest(path: bytes) -> str | None:
@@ -32,8 +36,13 @@ def name_it(temporary: bytes, final: bytes, sha256: str) -> None:
         except FileExistsError:
             if digest(final) != sha256:
                 raise Unacceptable("another file took the copy's name") from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS or os.path.lexists(final):
+                raise
+            os.rename(temporary, final)
         sync_folder(final)
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         sync_folder(final)
     except OSError as error:
         raise refused("named", error) from error
