@@ -103,6 +103,7 @@ def story(site: Site, kill: str) -> list[str]:
             assert daemon.stop() == 0
     if kill:
         with site.daemon() as daemon:
+            daemon.wait_for("daemon.started")
             eventually(lambda: daemon.has_ended or done(site), f"the end: {daemon.lines[-20:]}")
             assert daemon.stop() == 0
     hold_to_the_end(site)
