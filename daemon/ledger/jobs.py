@@ -102,24 +102,33 @@ def _look_again(tx: WriteTx) -> None:
     tx.execute("UPDATE destination SET until_us = min(until_us, ?) WHERE state IN ('open', 'resting')", (tx.now_us,))
 
 
+LONGEST_SHUT = timedelta(hours=6)
+"""No destination stays shut for longer without a probe: the cap of ``Retry-After`` (formats.md, section 4)."""
+
+
 def move_deadlines(tx: WriteTx, jump: timedelta) -> None:
     """The wall clock was set by ``jump``: waits that were counted from it keep their length.
 
     Backoffs and shut destinations move with the clock. Decisions to wait for a moment of the day, or for a partner, are
-    taken again now.
+    taken again now. A wait that began after the clock was set, before anybody noticed, was counted from the new time
+    already.
     """
     by_us = micros_of(jump)
+    set_at_us = tx.now_us - by_us  # by the old clock; who changed later than this did so by the new one
     tx.execute(
-        "UPDATE job SET due_us = due_us + ? WHERE state = 'waiting' "
+        "UPDATE job SET due_us = due_us + ? WHERE state = 'waiting' AND changed_us <= ? "
         "AND EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)",
-        (by_us,),
+        (by_us, set_at_us),
     )
     tx.execute(
         "UPDATE job SET state = 'ready', due_us = ?, changed_us = ? WHERE state = 'waiting' AND waits_for IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM job_effect WHERE job_id = job.id)",
         (tx.now_us, tx.now_us),
     )
-    tx.execute("UPDATE destination SET until_us = until_us + ?, probe_us = 0 WHERE state != 'closed'", (by_us,))
+    tx.execute(
+        "UPDATE destination SET until_us = min(until_us + ?, ?), probe_us = 0 WHERE state != 'closed'",
+        (by_us, tx.now_us + micros_of(LONGEST_SHUT)),
+    )
     tx.journal(Event("clock.jumped", {"jump_s": jump.total_seconds()}, "warning"))
     tx.woken.update(row["lane"] for row in tx.rows("SELECT DISTINCT lane FROM job WHERE state IN ('ready', 'waiting')"))
 

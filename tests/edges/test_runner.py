@@ -24,6 +24,7 @@ from daemon.errors import (
     Unanswered,
 )
 from daemon.ledger import jobs
+from daemon.ledger.writer import WriteTx, micros
 from tests.support.ledger import Accepted, Behaviour, Noted, Toy, put, puts, toy
 
 MINUTE = timedelta(minutes=1)
@@ -753,6 +754,28 @@ def test_a_clock_that_was_set_does_not_change_how_long_a_retry_waits(one: Toy, j
     one.until(lambda: [job.key for job in one.handler.seen].count("2") == 2)
     one.pass_time(2 * MINUTE)
     one.until_state("done", "1")
+
+
+def test_a_retry_put_off_after_the_clock_was_set_and_before_that_was_noticed_waits_no_longer(one: Toy) -> None:
+    one.performer.script["1"].append(NotSent("refused"))
+    one.add("1")
+    one.start()
+    one.until_state("waiting", "1")
+    one.runner.stop(10)
+    later = one.make()
+    one.clock.jump(timedelta(days=2))
+    now_us = micros(one.clock.now())
+
+    def deferred(tx: WriteTx) -> None:
+        tx.execute("UPDATE job SET due_us = ?, changed_us = ? WHERE key = '1'", (now_us + 60_000_000, now_us))
+        tx.execute("UPDATE destination SET state = 'asked', until_us = ?", (now_us + 60_000_000,))
+
+    one.ledger.write("job.deferred", deferred)
+    later.start()
+    one.until(lambda: "clock.jumped" in one.names())
+    assert one.job("1")["due_us"] == now_us + 60_000_000
+    [until] = one.rows("SELECT until_us FROM destination")
+    assert until["until_us"] <= now_us + 6 * 3600 * 1_000_000 + 60_000_000
 
 
 def test_a_clock_that_was_set_back_while_nobody_looked_is_noticed_at_start(tmp_path: Path) -> None:
