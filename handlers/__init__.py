@@ -68,7 +68,9 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.privacy.room import room as privacy
     from handlers.storage.room import room as storage
     from handlers.storage.service import Credentials
+    from handlers.view.room import room as view
 
+    collected = Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone))
     keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")
     credentials = Credentials(*(settings.secret(f"storage.s3.{key}") for key in keys))
     return (
@@ -115,11 +117,17 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             written=(settings.reports, *(() if settings.metadata is None else (settings.metadata,))),
         ),
         collection(
-            Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone)),
+            collected,
             timezone=settings.timezone,
             metadata=settings.metadata,
             reports=settings.reports,
             machine=machine,
+        ),
+        view(
+            machine,
+            settings.recordings,
+            collected.report,
+            lambda read, since: {day: total.hours for day, total in collected.by_day(read, since).items()},
         ),
     )
 

@@ -26,6 +26,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ENTERED = "callspool.entered"
+"""In a request's scope, for routes that are open and show more to who is known."""
+
 COOKIE = "callspool_session"
 SESSION_S = 12 * 3600
 """A working day."""
@@ -90,6 +93,11 @@ def judge(rules: Rules, request: Request, now_s: float) -> Refusal | None:
     if request.method not in SAFE and origin is None:
         return Refusal(403, "a change by a browser's session needs the Origin header")
     return None
+
+
+def entered(rules: Rules, request: Request, now_s: float) -> bool:
+    """Whether a request that was let through carries the token or a session, so may see what is somebody's."""
+    return _has_token(rules, request.headers) or has_session(rules, request.headers, now_s)
 
 
 def session(rules: Rules, now_s: float) -> str:
@@ -172,6 +180,7 @@ class Guard:
         if refusal is not None:
             await _refuse(refusal, send)
             return
+        scope[ENTERED] = entered(self._rules, request, self._clock.now().timestamp())
         await self._app(scope, _bounded(receive, limit), _dressed(send))
 
 

@@ -140,10 +140,10 @@ def _term(term: Mapping[str, Any]) -> str:
     return f"{term['name']}: {term['says']}{seconds}, weight 10^{term['weight']:+.1f}"
 
 
-def render(model: Model, *, csrf: str = "", said: str = "") -> str:
-    """The page as HTML. ``csrf`` goes into every form; ``said`` is what the last act answered."""
+def render(model: Model, *, said: str = "") -> str:
+    """The page as HTML. ``said`` is what the last act answered."""
     template = _templates().get_template("page.html")
-    return template.render(m=model, csrf=csrf, said=said)
+    return template.render(m=model, said=said)
 
 
 @cache

@@ -1,33 +1,38 @@
 """The page over HTTP: itself, its style and script, live news, a recording's bytes, and the acts of its buttons.
 
-Whoever serves it has already checked Host, Origin and size; here it is only asked whether this request may see what is
-somebody's (``signed_in``), and every form is refused that does not carry the session's ``csrf``.
+The guard in front has checked Host, Origin, size, and token or session of everything but the page itself, its style and
+its script; those are open, and the page shows totals alone to who is not known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
+import os
 import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
+from importlib.metadata import version as installed_version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlencode
 
-from daemon.contract import Fields, Json, Reader
-from daemon.errors import OperatorError
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+
+from daemon.contract import Contents, Json, Reader, Serving
+from daemon.errors import ContentError, OperatorError, UnknownSubject
 from handlers import records
 from handlers.view import page
 from handlers.view.page import Hours, Model
 
-if TYPE_CHECKING:
-    from fastapi import APIRouter, Request, Response
+PLAYED = "recording.play"
+ENTERED = "callspool.entered"
+"""Where the guard says that a request carries the token or a session."""
 
 FRESH_S = 5.0
 """Hours are counted anew when older than this, beside the request that noticed."""
@@ -51,7 +56,7 @@ POLICY = (
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a browser's forms say "Origin: null", and are refused
     "Cache-Control": "no-store",
 }
 
@@ -67,17 +72,14 @@ ACTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What the page is given. ``csrf`` is the session's own, "" where there is none; ``act`` raises OperatorError;
-    ``state`` is the folder whose disk's free space is told."""
+    """What the page is given. ``state`` is the folder whose disk's free space is told; ``report`` and ``by_day`` are
+    the collection's own answers."""
 
-    version: str
+    serving: Serving
+    contents: Contents
     state: str
-    view: Callable[[], AbstractContextManager[Reader]]
-    act: Callable[[str, Fields], Json]
     report: Callable[[Reader], Mapping[str, Any]]
     by_day: Callable[[Reader, datetime], Mapping[str, float]]
-    signed_in: Callable[[Request], bool]
-    csrf: Callable[[Request], str]
 
 
 class HoursKept:
@@ -102,7 +104,7 @@ class HoursKept:
 
     def _count(self) -> None:
         try:
-            with self._front.view() as read:
+            with self._front.serving.view() as read:
                 counted = page.hours_now(read, self._front.report, self._front.by_day)
             with self._changed:
                 self._known = counted
@@ -112,31 +114,27 @@ class HoursKept:
                 self._changed.notify_all()
 
 
-def model(front: Front, hours: Hours | None, *, signed_in: bool) -> Model:
+def model(front: Front, hours: Hours | None, *, entered: bool) -> Model:
     """What the page says to this visitor."""
-    with front.view() as read:
-        if not signed_in:
-            return Model(read.now, front.version, signed_in=False, hours=hours)
-        free = shutil.disk_usage(front.state).free
-        return page.gather(read, version=front.version, hours=hours, free_bytes=free)
+    version = installed_version("callspool")
+    with front.serving.view() as read:
+        if not entered:
+            return Model(read.now, version, signed_in=False, hours=hours)
+        free = shutil.disk_usage(front.state).free if os.path.isdir(front.state) else None
+        return page.gather(read, version=version, hours=hours, free_bytes=free)
 
 
 def router(front: Front) -> APIRouter:
     """The routes."""
-    from fastapi import APIRouter
-    from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-
     routes = APIRouter(include_in_schema=False)
     kept = HoursKept(front)
-    streams = threading.BoundedSemaphore(STREAMS)
+    _living(routes, front)
 
     @routes.get("/")
     def show(request: Request) -> Response:
-        signed_in = front.signed_in(request)
-        found = model(front, kept.now(), signed_in=signed_in)
-        said = request.query_params.get("said", "")[:LONGEST] if signed_in else ""
-        csrf = front.csrf(request) if signed_in else ""
-        return HTMLResponse(page.render(found, csrf=csrf, said=said), headers=HEADERS)
+        entered = bool(request.scope.get(ENTERED))
+        said = request.query_params.get("said", "")[:LONGEST] if entered else ""
+        return HTMLResponse(page.render(model(front, kept.now(), entered=entered), said=said), headers=HEADERS)
 
     @routes.get("/page.css")
     def style() -> Response:
@@ -149,22 +147,33 @@ def router(front: Front) -> APIRouter:
     @routes.post("/do/{name}")
     async def do(name: str, request: Request) -> Response:
         form = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
-        if not front.signed_in(request) or name not in ACTS:
+        if name not in ACTS:
             return Response("not found\n", 404, headers=HEADERS)
-        if not secrets.compare_digest(form.get("csrf", "").encode(), front.csrf(request).encode()):
-            return Response("this form is older than the session: load the page again\n", 403, headers=HEADERS)
         said = await asyncio.to_thread(act, front, name, form)
-        return RedirectResponse(f"/?{_query(said)}", 303, headers=HEADERS)
+        return RedirectResponse(f"/?{urlencode({'said': said})}", 303, headers=HEADERS)
+
+    return routes
+
+
+def _living(routes: APIRouter, front: Front) -> None:
+    """What streams: recordings, and the journal's news."""
+    streams = threading.BoundedSemaphore(STREAMS)
+
+    @routes.get("/recordings/r{number}")
+    def play(number: int, request: Request) -> Response:
+        try:
+            path = front.contents.path(number)
+            if request.headers.get("range", "bytes=0-").startswith("bytes=0-"):
+                front.serving.act(PLAYED, {"recording": number})
+        except (ContentError, UnknownSubject):
+            return Response("no file holds this recording here any more\n", 404, headers=HEADERS)
+        return FileResponse(os.fsdecode(path), headers=HEADERS)
 
     @routes.get("/events")
-    def live(request: Request) -> Response:
-        if not front.signed_in(request):
-            return Response("not found\n", 404, headers=HEADERS)
+    def live() -> Response:
         if not streams.acquire(blocking=False):
             return Response("too many live pages are open\n", 503, headers=HEADERS)
         return StreamingResponse(_news(front, streams.release), media_type="text/event-stream", headers=HEADERS)
-
-    return routes
 
 
 def act(front: Front, name: str, form: Mapping[str, str]) -> str:
@@ -174,7 +183,7 @@ def act(front: Front, name: str, form: Mapping[str, str]) -> str:
     if name == "retry":
         args |= {"jobs": [], "all": False}
     try:
-        answer: Any = front.act(known, args)
+        answer: Any = front.serving.act(known, args)
     except OperatorError as error:
         return f"{error}. {error.fix}"
     count = f" ({len(answer['retried']):,})" if name == "retry" and isinstance(answer, Mapping) else ""
@@ -186,7 +195,7 @@ async def _news(front: Front, done: Callable[[], None]) -> AsyncIterator[str]:
     ends_s, last = time.monotonic() + STREAM_S, -1
     try:
         while time.monotonic() < ends_s:
-            number = await asyncio.to_thread(partial(_number, front))
+            number = await asyncio.to_thread(_number, front)
             if last >= 0 and number != last:
                 yield f"event: journal\ndata: {json.dumps({'last': number})}\n\n"
             else:
@@ -198,14 +207,8 @@ async def _news(front: Front, done: Callable[[], None]) -> AsyncIterator[str]:
 
 
 def _number(front: Front) -> int:
-    with front.view() as read:
+    with front.serving.view() as read:
         return records.journal_number(read)
-
-
-def _query(said: str) -> str:
-    from urllib.parse import urlencode
-
-    return urlencode({"said": said})
 
 
 @cache
