@@ -136,6 +136,7 @@ EVENTS: dict[str, str] = {
     "job.deferred": "it failed and is tried again by itself",
     "job.parked": "a person must look",
     "http.opened": "the page and the API answer; reason is the address",
+    "recording.played": "somebody heard a recording on the page",
     "http.failed": "the address cannot be had; everything else works",
     "job.retried": "a person had it tried again",
     "work.paused": "a person, or a target that was reached, paused a kind of work",
