@@ -11,7 +11,8 @@ too_short      it holds less than ``short_s`` seconds
 decode_errors  some of it could not be decoded
 =============  ===========================================================================================
 
-Levels are powers of windows of 20 ms in decibels of full scale; loud moments are the loudest twentieth of them.
+Levels are powers of windows of 20 ms in decibels of full scale; loud moments are the loudest twentieth of
+those that are not silent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from handlers.audio.speech import LOST
 
 LOUD_SHARE = 0.05
-"""Speech is heard in far more than a twentieth of a call, and a click or a dial tone in less."""
+"""Of what is heard in a call far more than a twentieth is speech, and clicks and dial tones are less."""
 
 UNSCALED_DB = 6.0
 """Floating point samples this loud do not count from -1 to 1, and nobody knows where they are cut off."""
@@ -67,7 +68,8 @@ def doubts(
     else:
         if len(loudest) > 1 and min(loudest) <= limits.silent_db:
             flags.add("dead_side")
-        if max(map(loud_db, channels)) <= limits.quiet_db:
+        heard = [[level for level in levels if level > limits.silent_db] for levels in channels]
+        if max(map(loud_db, heard)) <= limits.quiet_db:
             flags.add("too_quiet")
     if clipped and max(loudest) < UNSCALED_DB and clipped >= limits.clipped * windows:
         flags.add("clipped")
