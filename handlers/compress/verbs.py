@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +46,26 @@ def verbs(desk: Desk) -> typer.Typer:
         desk.show(answer, line if here else "the daemon is at it: callspool status, callspool tail")
         return 0
 
+    @group.command("savings")
+    def savings() -> int:
+        """What lies there, compressed and not, and the bytes that were freed."""
+        with desk.read() as read:
+            figures = records.storage_figures(read)
+        desk.show(figures, savings_text(figures))
+        return 0
+
     return group
+
+
+def savings_text(figures: Mapping[str, Any]) -> str:
+    """The figures of ``/api/storage-stats`` for a person, in the MB of formats.md (2^20 bytes)."""
+    rows = {
+        "lies there": figures["total_size"],
+        "of it compressed": figures["compressed_size"],
+        "of it original": figures["original_size"],
+        "freed": figures["savings"],
+    }
+    return "\n".join(f"{name:<20}{size / 2**20:>14,.2f} MB" for name, size in rows.items())
 
 
 def told(decided: list[tuple[Compressible, Encode | Leave]]) -> dict[str, Any]:

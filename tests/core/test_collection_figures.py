@@ -11,6 +11,7 @@ from daemon.contract import Json
 from handlers.collection.export import as_csv, as_json
 from handlers.collection.figures import document, half_up, pace, row, statistics, summary
 from handlers.collection.importing import NotThatForm, imported
+from handlers.compress.verbs import savings_text
 from handlers.records import Collected, CollectedSide, Day, Total
 
 AT = datetime(2025, 10, 16, 17, 41, tzinfo=UTC)
@@ -171,3 +172,8 @@ def test_what_was_exported_can_be_taken_in() -> None:
     taken = imported(document(sides(), "recordings", UTC), UTC)
     assert (taken.conversation_id, taken.at, taken.ms) == (UUID, AT, 703_400)
     assert taken.names == (f"{UUID}_agent.wav", f"{UUID}_customer.wav")
+
+
+def test_savings_are_told_in_megabytes() -> None:
+    said = savings_text({"total_size": 3 * MB, "compressed_size": MB, "original_size": 2 * MB, "savings": 5 * MB})
+    assert [line.split()[-2] for line in said.splitlines()] == ["3.00", "1.00", "2.00", "5.00"]
