@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, Form, Path, Query, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
 from daemon.contract import Clock, Json, Serving
 from daemon.errors import CallspoolError, OperatorError, UnknownSubject
@@ -17,6 +17,12 @@ from daemon.serve.guard import COOKIE, SESSION_S, Guard, Rules, is_token, sessio
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/login"})
 """Served to loopback without a token; rooms add their totals."""
+
+SIGN_IN = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>callspool</title>
+<form method="post" action="/login"><label>Token <input type="password" name="token" autofocus required></label>
+<button>Sign in</button></form></html>
+"""
 
 PAGE = 100
 MOST = 1000
@@ -163,6 +169,11 @@ def _acting(surface: Surface) -> APIRouter:
 
 def _entering(surface: Surface, rules: Rules) -> APIRouter:
     router = APIRouter(tags=["session"], include_in_schema=False)
+
+    @router.get("/login", response_class=HTMLResponse)
+    def enter() -> str:
+        """Where a browser gives the token: all that is shown from elsewhere before it did."""
+        return SIGN_IN
 
     @router.post("/login")
     def login(token: Annotated[str, Form(max_length=4096)]) -> Response:

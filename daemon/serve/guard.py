@@ -37,6 +37,9 @@ BODY_LIMIT = 1 << 20
 """Bytes of a request's body, but where a route takes files."""
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+ANYWHERE = frozenset({"/healthz", "/readyz", "/login"})
+"""Served without a token whatever address is listened on: they tell nothing of calls."""
+
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -84,7 +87,7 @@ def judge(rules: Rules, request: Request, now_s: float) -> Refusal | None:
     session = has_session(rules, request.headers, now_s)
     if any(name in request.headers for name in FORWARDED) and not session:
         return Refusal(401, "a forwarded request needs the token", "Authorization: Bearer TOKEN")
-    if request.path in rules.open_paths:
+    if request.path in ANYWHERE or (request.path in rules.open_paths and is_loopback(rules.host)):
         return None
     if rules.token is None:
         return Refusal(403, "no token is configured: only health, metrics and totals are served", "set http.token_file")
@@ -203,7 +206,7 @@ def _bounded(receive: Receive, limit: int | None) -> Receive:
 _DRESS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # else a form of ours would send Origin: null
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"),
 )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from daemon.app import SOURCES
 from daemon.clock import SystemClock
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import Readers
@@ -66,7 +67,7 @@ def open_ledger(state: Path) -> Ledger:
         paths,
         clock,
         readers=Readers(paths.ledger, clock),
-        sources=("handlers.migrations", "handlers.crm.migrations"),
+        sources=SOURCES,
         lanes={"recording": "intake"},
         on_event=lambda _event: None,
     )

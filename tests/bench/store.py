@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from daemon.app import SOURCES
 from daemon.catalogue import Settled, Stat
 from daemon.contract import Effect, Event, Job, JobSpec, Json, Lane, Outcome, Planned, Reader, Room, Subject
 from daemon.ledger.ledger import Ledger, StatePaths
@@ -88,7 +89,7 @@ def ours(folder: Path, url: str, key: str, secret: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as state:
         paths = StatePaths(Path(state))
         readers = Readers(paths.ledger, clock)
-        sources = ["handlers.migrations", "handlers.storage.migrations"]
+        sources = list(SOURCES)
         lanes = {"recording": "storage"}
         ledger = Ledger(paths, clock, readers=readers, sources=sources, lanes=lanes, on_event=_fail)
         contents = LedgerContents(readers)

@@ -76,3 +76,9 @@ def test_a_session_ends_and_cannot_be_made_up() -> None:
 def test_an_address_that_is_reached_from_elsewhere_is_known_by_any_name() -> None:
     assert status(PUBLIC, "/api/v1/status", host="pbx.example:8888", **BEARER) == 200
     assert status(PUBLIC, "/api/v1/status", host="pbx.example:8888") == 401
+
+
+@pytest.mark.parametrize("path", ["/statistics", "/metrics", "/"])
+def test_from_elsewhere_even_totals_need_the_token(path: str) -> None:
+    assert status(PUBLIC, path, host="pbx.example:8888") == 401
+    assert status(PUBLIC, "/healthz", host="pbx.example:8888") == 200

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from daemon.app import SOURCES
 from daemon.catalogue import Settled, Stat
 from daemon.contract import Event, JobSpec, Machine, Room
 from daemon.ledger.ledger import Ledger, StatePaths
@@ -41,7 +42,7 @@ class House:
             paths,
             self.clock,
             readers=readers,
-            sources=["handlers.migrations", "handlers.storage.migrations", "handlers.crm.migrations"],
+            sources=SOURCES,
             lanes=LANES,
             on_event=self.events.append,
         )

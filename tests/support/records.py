@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from daemon.app import SOURCES
 from daemon.contract import Event, Fact, Reader
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import Readers
@@ -146,13 +147,7 @@ class RecordsLedger:
             paths,
             self.clock,
             readers=Readers(paths.ledger, self.clock),
-            sources=[
-                "handlers.migrations",
-                "handlers.storage.migrations",
-                "handlers.collection.migrations",
-                "handlers.crm.migrations",
-                "handlers.compress.migrations",
-            ],
+            sources=SOURCES,
             lanes=lanes or {},
             on_event=self.events.append,
         )

@@ -16,16 +16,6 @@ CREATE TABLE collected (
 CREATE INDEX collected_totals ON collected
   (excluded, registered_us, whole, received_ms, usable_ms, unique_ms, delivered, size, at_us);
 
--- Which recordings were in the call that the CRM accepted last.
-CREATE TABLE delivered_recording (
-  conversation_id  INTEGER NOT NULL REFERENCES conversation (id),
-  recording_id     INTEGER NOT NULL,
-  PRIMARY KEY (conversation_id, recording_id)
-) STRICT, WITHOUT ROWID;
-INSERT INTO delivered_recording
-  SELECT DISTINCT call.conversation_id, json_extract(sent.value, '$.id') FROM call, json_each(call.delivered, '$.recordings') AS sent
-  WHERE json_extract(sent.value, '$.id') IS NOT NULL;
-
 CREATE TABLE collect_excluded (
   group_key  TEXT PRIMARY KEY,
   why        TEXT NOT NULL,
