@@ -220,12 +220,27 @@ def test_over_a_damaged_ledger_redeliver_sends_what_it_does_not_know_under_the_s
 ) -> None:
     damaged(site, crm)
     ids = set(crm.calls)
+    for marker in (site.folder / "processed_uploads").iterdir():
+        marker.unlink()  # nobody is left who knows what was delivered since the copy
     with at_work(site) as daemon:
         daemon.wait_for("daemon.held")
         assert site.command("ledger", "redeliver").returncode == 0
         delivered(daemon, site)
     assert (set(crm.calls), crm.records) == (ids, 2)
     assert sorted(len(call.bodies) for call in crm.calls.values()) == [1, 2]
+
+
+def test_over_a_damaged_ledger_redeliver_sends_nothing_again_that_a_marker_speaks_for(
+    site: Site, crm: LoopbackCrm
+) -> None:
+    damaged(site, crm)
+    with at_work(site) as daemon:
+        daemon.wait_for("daemon.held")
+        assert site.command("ledger", "redeliver").returncode == 0
+        daemon.wait_for("call.matched")
+        daemon.wait_for("call.spoken_for")
+    assert (len(crm.calls), crm.records) == (2, 2)
+    assert [len(call.bodies) for call in crm.calls.values()] == [1, 1]
 
 
 # ------------------------------------------------------------------------------------------------ stopping
