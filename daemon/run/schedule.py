@@ -58,17 +58,15 @@ class Schedule:
         self._scheduler.shutdown(wait=True)
 
     def _add(self, scheduled: Scheduled, now: datetime) -> None:
-        args = [scheduled.job]
+        add, run, args = self._scheduler.add_job, self._memory.run_scheduled, [scheduled.job]
         last = self._memory.last_run(scheduled.job)
         if scheduled.every is not None:
             trigger = interval(scheduled.every, max(last + scheduled.every, now))
         else:
             trigger = cron(scheduled.cron, scheduled.timezone)
-        if scheduled.every is None and missed(trigger, last, now):
-            self._scheduler.add_job(
-                self._memory.run_scheduled, "date", run_date=now, args=args, misfire_grace_time=None
-            )
-        self._scheduler.add_job(self._memory.run_scheduled, trigger, args=args, misfire_grace_time=None)
+            if missed(trigger, last, now):
+                add(run, "date", run_date=now, args=args, misfire_grace_time=None)
+        add(run, trigger, args=args, misfire_grace_time=None)
 
     def _copy_once(self) -> None:
         try:
