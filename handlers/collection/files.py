@@ -29,13 +29,12 @@ class TextPerformer:
             there = path.read_bytes()
         except FileNotFoundError:
             return None
-        return _written(path) if there == _text(effect).encode() else None
+        return _written(path, _digest(there), len(there)) if there == _text(effect).encode() else None
 
     def perform(self, effect: Effect, /) -> Receipt:
         """Write it."""
         path = Path(str(effect.payload["path"]))
-        replace_file(path, [_text(effect)])
-        return _written(path)
+        return _written(path, *replace_file(path, [_text(effect)]))
 
     def doubt(self, effect: Effect, /) -> Literal["resend", "hold"]:  # noqa: ARG002
         """Writing it again changes nothing."""
@@ -58,24 +57,30 @@ class MetadataPerformer:
         with self._view() as read:
             documents = map(self._collection.document, self._collection.conversations(read))
             table = path.suffix.lower() == ".csv"
-            replace_file(path, as_csv(documents, mixed=any_mixed(read)) if table else as_json(documents))
-        return _written(path)
+            pieces = as_csv(documents, mixed=any_mixed(read)) if table else as_json(documents)
+            return _written(path, *replace_file(path, pieces))
 
     def doubt(self, effect: Effect, /) -> Literal["resend", "hold"]:  # noqa: ARG002
         """Writing it again changes nothing."""
         return "resend"
 
 
-def replace_file(path: Path, pieces: Iterable[str]) -> None:
-    """Put a whole new file in place of an old one, whose mode it keeps. Raises NotSent, Unacceptable."""
+def replace_file(path: Path, pieces: Iterable[str]) -> tuple[str, int]:
+    """Put a whole new file in place of an old one, whose mode it keeps. Raises NotSent, Unacceptable.
+
+    Returns the first 12 hex digits of its SHA-256, and its bytes, without reading it again.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    digest, size = hashlib.sha256(), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else None
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with beside.open("wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
-            file.writelines(pieces)
+            for piece in map(str.encode, pieces):
+                digest.update(piece)
+                size += file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -89,13 +94,17 @@ def replace_file(path: Path, pieces: Iterable[str]) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise NotSent(f"{path.name} was not written: {error.strerror}") from error
+    return digest.hexdigest()[:12], size
 
 
 def _text(effect: Effect) -> str:
     return str(effect.payload["text"])
 
 
-def _written(path: Path) -> Receipt:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    event = Event("collection.written", {"path": path.name, "sha256": digest, "size_bytes": path.stat().st_size})
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _written(path: Path, digest: str, size: int) -> Receipt:
+    event = Event("collection.written", {"path": path.name, "sha256": digest, "size_bytes": size})
     return Receipt({"path": str(path), "sha256": digest}, event)

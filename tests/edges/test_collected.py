@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from daemon.contract import Reader
 from handlers import records
 from handlers.collection.acts import acts
 from handlers.collection.asked import Collection
+from handlers.collection.files import replace_file
 from handlers.model import Side
 from handlers.records import (
     CallDelivered,
@@ -235,3 +237,15 @@ def test_what_lies_verified_in_storage_is_delivered_too(book: RecordsLedger) -> 
     assert hours(book)["delivered"] == (1, 60_000)
     state("removed")
     assert hours(book)["delivered"] == (0, 0)
+
+
+def test_a_file_is_replaced_whole_and_known_by_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "meta.json"
+    replace_file(path, ["old"])
+    path.chmod(0o640)
+    digest, size = replace_file(path, ["[\n", '{"name": "Zoë"}', "\n]\n"])
+    there = path.read_bytes()
+    assert there.decode() == '[\n{"name": "Zoë"}\n]\n'
+    assert (digest, size) == (hashlib.sha256(there).hexdigest()[:12], len(there))
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [one.name for one in path.parent.iterdir()] == ["meta.json"]
