@@ -22,6 +22,7 @@ from pathlib import Path
 from sqlite3 import Row
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
+from daemon.filesystem import sync_folder as sync_folder
 from daemon.folders import OwnFolder as OwnFolder
 from daemon.folders import folder as folder
 from daemon.outward import Address as Address

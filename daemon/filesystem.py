@@ -46,3 +46,12 @@ def _parse(line: bytes) -> tuple[bytes, str]:
     fields = line.split(b" ")
     mount = _OCTAL.sub(lambda m: bytes([int(m[1], 8)]), fields[4])
     return mount, os.fsdecode(fields[fields.index(b"-") + 1])
+
+
+def sync_folder(folder: str | bytes | os.PathLike[str]) -> None:
+    """Have the names in a folder on the disk: a file that was renamed into it or removed stays so after a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

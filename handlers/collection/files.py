@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from daemon.contract import Effect, Event, Reader, Receipt
+from daemon.contract import Effect, Event, Reader, Receipt, sync_folder
 from daemon.errors import NotSent, Unacceptable
 from handlers.collection.asked import Collection
 from handlers.collection.export import as_csv, as_json
@@ -84,11 +84,7 @@ def replace_file(path: Path, pieces: Iterable[str]) -> tuple[str, int]:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise Unacceptable(f"{path.name} cannot be written: {error.strerror}") from error
     except OSError as error:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 
+from daemon.contract import sync_folder
 from daemon.errors import NotSent, Unacceptable
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -40,10 +41,10 @@ def name_it(temporary: bytes, final: bytes, sha256: str) -> None:
             if error.errno not in _NO_LINKS or os.path.lexists(final):
                 raise
             os.rename(temporary, final)
-        sync_folder(final)
+        sync_folder(os.path.dirname(final))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        sync_folder(final)
+        sync_folder(os.path.dirname(final))
     except OSError as error:
         raise refused("named", error) from error
 
@@ -56,7 +57,7 @@ def remove(path: bytes) -> None:
         return
     except OSError as error:
         raise refused("removed", error) from error
-    sync_folder(path)
+    sync_folder(os.path.dirname(path))
 
 
 def replace(path: bytes, content: bytes) -> None:
@@ -71,18 +72,9 @@ def replace(path: bytes, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.rename(beside, path)
-        sync_folder(path)
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         raise refused("written", error) from error
-
-
-def sync_folder(path: bytes) -> None:
-    """Have the names in a file's folder on the disk."""
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def refused(what: str, error: OSError) -> NotSent:

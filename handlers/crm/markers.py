@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
-from daemon.contract import Acted, Effect, Event, Json, Reader, Receipt
+from daemon.contract import Acted, Effect, Event, Json, Reader, Receipt, sync_folder
 from daemon.errors import NotSent
 from handlers.crm.answer import is_usable
 from handlers.records import OldMarker
@@ -160,8 +160,4 @@ def _write(path: str, content: bytes) -> None:
         if os.path.lexists(beside):
             os.unlink(beside)
         raise
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(folder)

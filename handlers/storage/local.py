@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from daemon.contract import sync_folder
 from daemon.errors import NotSent
 from handlers.storage.content import BLOCK, digest_of, read_exactly
 from handlers.storage.store import Content, Described, Found, KeyConflict, KeyMissing, Stored
@@ -100,7 +101,7 @@ class LocalStore:
         except OSError as error:
             raise _refused("deleted", error) from error
         parent = os.path.dirname(path)
-        _sync(parent)
+        sync_folder(parent)
         while parent != self._folder:
             try:
                 os.rmdir(parent)
@@ -195,7 +196,7 @@ class LocalStore:
         """The folder, and those above it up to the store's: they may be new."""
         folder = os.path.dirname(path)
         while True:
-            _sync(folder)
+            sync_folder(folder)
             if folder in (self._folder, "/"):
                 return
             folder = os.path.dirname(folder)
@@ -232,14 +233,6 @@ def _cloned(file: BinaryIO, source: BinaryIO) -> bool:
             raise
         return False
     return True
-
-
-def _sync(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _refused(what: str, error: OSError) -> NotSent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 
-from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Receipt
+from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Receipt, sync_folder
 from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
 from handlers.records import CopyChanged, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded
 from handlers.storage.content import OfCopy, OfItem, OfText
@@ -313,11 +313,7 @@ def _same(payload: Mapping[str, Any]) -> tuple[str | None, str]:
 def _unlink(path: bytes) -> None:
     try:
         os.unlink(path)
-        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         raise NotSent(f"the source cannot be removed: {os.strerror(error.errno or 0)}") from error
 

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from daemon.contract import sync_folder
 from handlers.storage.layout import part
 
 FIELD_CAP = 1024
@@ -100,11 +101,7 @@ class Taking:
             path = os.path.join(folder, f"{stem}-{sha256[:8]}{suffix}")
         os.rename(self._beside, path)
         for one in (folder, self.folder):
-            fd = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_folder(one)
         return Taken(path, os.path.basename(path), conversation, sha256, self.size)
 
     def give_up(self) -> None:
