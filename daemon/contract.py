@@ -408,6 +408,8 @@ class Finding:
     detail: str
     fix: str = ""
     exit_code: int = 1
+    keep: tuple[str, Fields] | None = None
+    """The act that keeps what was found, with its arguments: done where there is a ledger that is ours to write."""
 
 
 class Desk(Protocol):
@@ -515,6 +517,8 @@ class Room:
     """By destination."""
     inlets: tuple[Inlet, ...] = ()
     acts: Mapping[str, Act] = field(default_factory=dict)
+    redo: Mapping[str, Callable[[Reader, str], Acted]] = field(default_factory=dict)
+    """By kind of job: what a person's ``retry`` does where the job of that key is done."""
     status: Callable[[Reader], Fields] | None = None
     """Its part of ``callspool status``."""
     explain: Callable[[Reader, str], Fields | None] | None = None

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +36,8 @@ WAL_RESET_FIXED = (3, 51, 3)
 
 
 def examine(desk: CommandDesk) -> list[Finding]:
-    """Look at everything; changes nothing but a throw-away file in the state folder."""
+    """Look at everything; changes nothing but a throw-away file in the state folder, and what rooms want kept of what
+    they found."""
     house = desk.house
     source = "the configuration is valid"
     findings = [Finding("configuration", "ok", source)]
@@ -44,8 +46,27 @@ def examine(desk: CommandDesk) -> list[Finding]:
             findings += _folder(inlet)
     findings += _ledger(desk)
     findings += _state_folder(desk)
-    findings += _rooms(desk)
+    findings += [_kept(desk, finding) for finding in [*_rooms(desk)]]
     return findings
+
+
+def _kept(desk: CommandDesk, finding: Finding) -> Finding:
+    """Have it kept by the running daemon, or here where the ledger is our own: root must not leave files of its own in
+    the service's state folder."""
+    if finding.keep is None:
+        return finding
+    path = desk.paths.ledger
+    reason = "there is no ledger yet"
+    if path.exists():
+        reason = "no daemon runs, and the ledger is another user's"
+        if holder(desk.paths.lock) is not None or path.stat().st_uid == os.geteuid():
+            try:
+                desk.act(*finding.keep)
+            except OperatorError as error:
+                reason = str(error)
+            else:
+                return finding
+    return replace(finding, detail=f"{finding.detail}; not kept: {reason}")
 
 
 def _rooms(desk: CommandDesk) -> Iterator[Finding]:

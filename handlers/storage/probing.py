@@ -228,8 +228,9 @@ def check(
         yield Finding("storage s3", kind, f"{s3.service}: {error.reason}; recordings stay local", fix, 20)
     else:
         known = None if read is None else records.service_found(read, s3.service)
-        date = "never before" if known is None else f"{known[1]:%Y-%m-%d}"
-        yield Finding("storage s3", "ok", f"{s3.service} answers; kept in the ledger: asked {date}")
+        date = "never before" if known is None else f"last on {known[1]:%Y-%m-%d}"
+        keep = ("storage.keep_probe", {"found": found})
+        yield Finding("storage s3", "ok", f"{s3.service} answers; asked {date}, and now", keep=keep)
         yield from findings(found)
 
 
