@@ -194,7 +194,9 @@ class House:
         acts = {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
         lanes = tuple(dict.fromkeys(self.lanes.values()))
         resume = partial(pause.resume_act, lanes=lanes)
-        return {**acts, "ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver, "resume": resume}
+        retry = partial(retry_act, {kind: redo for room in self.rooms for kind, redo in room.redo.items()})
+        own: dict[str, Act] = {"ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver}
+        return {**acts, **own, "resume": resume, "retry": retry}
 
     def _adopt(self, args: Mapping[str, Any], read: Reader) -> Acted:
         """``ledger adopt``: the machine's part, and what each room counts as done."""
@@ -255,23 +257,31 @@ class _Retry:
         jobs.retry(tx, self.job_ids)
 
 
-def retry_act(args: Mapping[str, Any], read: Reader) -> Acted:
-    """``retry``: the parked jobs of these subjects, of this reason, or all of them."""
-    rows = read.rows("SELECT id, kind, key, reason, state FROM job WHERE state IN ('parked', 'waiting') ORDER BY id")
-    if args.get("all"):
-        chosen = [row for row in rows if row["state"] == "parked"]
-    elif args.get("reason"):
-        chosen = [row for row in rows if row["state"] == "parked" and args["reason"] in row["reason"]]
+def retry_act(redo: Mapping[str, Callable[[Reader, str], Acted]], args: Mapping[str, Any], read: Reader) -> Acted:
+    """``retry``: the parked jobs of these subjects, of this reason, or all of them. Where nothing of a subject is
+    parked, what is done of it is done again, if that means anything: ``redo`` says so by kind of job."""
+    columns, done = "SELECT id, kind, key, reason, state FROM job", list[tuple[str, str]]()
+    if args.get("all") or args.get("reason"):
+        parked = read.rows(f"{columns} WHERE state = 'parked' ORDER BY id")
+        chosen = [row for row in parked if args.get("all") or args["reason"] in row["reason"]]
     else:
-        chosen = [row for row in rows if [row["kind"], row["key"]] in args["jobs"]]
-        if not chosen:
+        named = [row for one in args["jobs"] for row in read.rows(f"{columns} WHERE kind = ? AND key = ?", tuple(one))]
+        chosen = [row for row in named if row["state"] in ("parked", "waiting")]
+        if all(row["state"] != "parked" for row in chosen):
+            done = [(row["kind"], row["key"]) for row in named if row["state"] == "done" and row["kind"] in redo]
+        if not chosen and not done:
             raise UnknownSubject("nothing of that name waits to be retried", fix="callspool failures")
-    answer: Json = {"retried": [f"{row['kind']}:{row['key']}" for row in chosen]}
-    return Acted(answer, facts=(_Retry(tuple(row["id"] for row in chosen)),))
+    again = [redo[kind](read, key) for kind, key in done]
+    answer: Json = {"retried": [f"{row['kind']}:{row['key']}" for row in chosen] + [":".join(one) for one in done]}
+    return Acted(
+        answer,
+        (_Retry(tuple(row["id"] for row in chosen)), *(fact for one in again for fact in one.facts)),
+        tuple(spec for one in again for spec in one.then),
+        tuple(event for one in again for event in one.events),
+    )
 
 
 MACHINE_ACTS: Mapping[str, Act] = {
-    "retry": retry_act,
     "pause": pause.pause_act,
 }
 

@@ -71,8 +71,11 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.view.room import room as view
 
     collected = Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone))
-    keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")
-    credentials = Credentials(*(settings.secret(f"storage.s3.{key}") for key in keys))
+
+    def credentials() -> Credentials:
+        keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")
+        return Credentials(*(settings.secret(f"storage.s3.{key}") for key in keys))
+
     return (
         intake(
             recordings=settings.recordings,
@@ -96,10 +99,11 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
         storage(
             settings.storage,
             settings.storage_folder,
-            credentials,
+            credentials(),
             machine,
             timezone=settings.timezone,
             match_wait=settings.match.wait,
+            renewed=credentials,
             crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
             recordings=settings.recordings,
         ),

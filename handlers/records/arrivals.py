@@ -183,6 +183,16 @@ def recording(read: Reader, recording_id: int) -> Recording:
     return recording_of(rows[0])
 
 
+def is_recording(read: Reader, item_id: int) -> bool:
+    """Whether the item is a recording that was understood."""
+    return bool(read.rows("SELECT 1 FROM recording WHERE id = ?", (item_id,)))
+
+
+def lies_on_disk(read: Reader, item_id: int) -> bool:
+    """Whether a file is known to hold the item's content."""
+    return bool(read.rows("SELECT 1 FROM file WHERE item_id = ? AND state = 'known'", (item_id,)))
+
+
 def recordings(read: Reader, group_key: str) -> tuple[Recording, ...]:
     """The recordings of one group by id, without those that a newer version of their file replaces."""
     rows = read.rows(

@@ -1,4 +1,4 @@
-"""Where every copy of what belongs to a call lies: facts and queries over the storage room's tables."""
+"""Where every copy of what belongs to a call lies: queries over the storage room's tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlite3 import Row
 from typing import Any, Literal
 
-from daemon.contract import Fields, Reader, Tx
-from handlers.records.rows import dumps, maybe_moment, micros, moment
+from daemon.contract import Reader
+from handlers.records.rows import maybe_moment, micros, moment
 
 Place = Literal["local", "s3"]
 CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
@@ -20,7 +20,8 @@ CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
 class Copy:
     """One key in one place. ``bucket`` is empty for the local store; ``item`` is the item whose very bytes it holds.
 
-    ``bound_for`` is the object that is to move from here to S3, None where the copy is at home.
+    ``bound_for`` is the object that is to move from here to S3, None where the copy is at home. ``lost_at`` is when it
+    was last found to be missing or to be something else; it is mended where it was verified since.
     """
 
     place: Place
@@ -37,206 +38,7 @@ class Copy:
     bound_for: dict[str, Any] | None
     intended_at: datetime
     verified_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StorageNamed:
-    """From here on the call is called this in storage."""
-
-    subject: int
-    name: str
-    day: str
-
-    def write(self, tx: Tx) -> None:
-        """Put it down once; stated again, the first words stand."""
-        tx.execute(
-            "INSERT INTO storage_name (subject_id, name, day) VALUES (?, ?, ?) ON CONFLICT (subject_id) DO NOTHING",
-            (self.subject, self.name, self.day),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CopyIntended:
-    """It is about to be written there. A copy with this content that is verified already stays so."""
-
-    place: Place
-    bucket: str
-    key: str
-    subject: int
-    role: str
-    item: int | None
-    sha256: str
-    size: int
-
-    def write(self, tx: Tx) -> None:
-        """Put it down before anything is written."""
-        now_us = micros(tx.now)
-        tx.execute(
-            "INSERT INTO copy (place, bucket, key, subject_id, role, item_id, sha256, size, state, intended_us, "
-            "changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'intended', ?, ?) ON CONFLICT (place, bucket, key) DO UPDATE "
-            "SET subject_id = excluded.subject_id, role = excluded.role, item_id = excluded.item_id, "
-            "sha256 = excluded.sha256, size = excluded.size, state = 'intended', proof = '', reason = '', "
-            "bound_for = NULL, verified_us = NULL, intended_us = excluded.intended_us, "
-            "changed_us = excluded.changed_us WHERE state != 'verified' OR sha256 != excluded.sha256",
-            (
-                self.place,
-                self.bucket,
-                self.key,
-                self.subject,
-                self.role,
-                self.item,
-                self.sha256,
-                self.size,
-                now_us,
-                now_us,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CopyVerified:
-    """It lies there and is what was meant; ``proof`` says how that is known, ``bound_for`` where it goes from there."""
-
-    place: Place
-    bucket: str
-    key: str
-    subject: int
-    role: str
-    item: int | None
-    sha256: str
-    size: int
-    proof: str
-    bound_for: Fields | None = None
-
-    def write(self, tx: Tx) -> None:
-        """Put it down."""
-        now_us = micros(tx.now)
-        bound = None if self.bound_for is None else dumps(self.bound_for)
-        tx.execute(
-            "INSERT INTO copy (place, bucket, key, subject_id, role, item_id, sha256, size, state, proof, bound_for, "
-            "intended_us, verified_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?) "
-            "ON CONFLICT (place, bucket, key) DO UPDATE SET subject_id = excluded.subject_id, role = excluded.role, "
-            "item_id = excluded.item_id, sha256 = excluded.sha256, size = excluded.size, state = 'verified', "
-            "proof = excluded.proof, reason = '', bound_for = excluded.bound_for, "
-            "verified_us = excluded.verified_us, changed_us = excluded.changed_us",
-            (
-                self.place,
-                self.bucket,
-                self.key,
-                self.subject,
-                self.role,
-                self.item,
-                self.sha256,
-                self.size,
-                self.proof,
-                bound,
-                now_us,
-                now_us,
-                now_us,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CopyChanged:
-    """What is known of a copy is another thing now: it was let go, is not taken, or another's content lies there."""
-
-    place: Place
-    bucket: str
-    key: str
-    state: CopyState
-    reason: str
-
-    def write(self, tx: Tx) -> None:
-        """Put it down; a copy that was let go is bound for nowhere."""
-        tx.execute(
-            "UPDATE copy SET state = ?, reason = ?, changed_us = ?, "
-            "bound_for = CASE ? WHEN 'removed' THEN NULL ELSE bound_for END "
-            "WHERE place = ? AND bucket = ? AND key = ?",
-            (self.state, self.reason, micros(tx.now), self.state, self.place, self.bucket, self.key),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Stranded:
-    """A copy in the local store cannot go where it is bound for, until a person says so; empty: it may again."""
-
-    key: str
-    reason: str
-
-    def write(self, tx: Tx) -> None:
-        """Put the reason beside it."""
-        tx.execute(
-            "UPDATE copy SET reason = ?, changed_us = ? WHERE place = 'local' AND key = ? AND bound_for IS NOT NULL",
-            (self.reason, micros(tx.now), self.key),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AllUnstranded:
-    """A person says: try all of them again."""
-
-    def write(self, tx: Tx) -> None:
-        """Take every reason away."""
-        tx.execute("UPDATE copy SET reason = '' WHERE bound_for IS NOT NULL AND reason != ''")
-
-
-@dataclass(frozen=True, slots=True)
-class CopyBound:
-    """A copy of the local store is to move to S3."""
-
-    key: str
-    bound_for: Fields
-
-    def write(self, tx: Tx) -> None:
-        """Put it down."""
-        tx.execute(
-            "UPDATE copy SET bound_for = ?, reason = '' WHERE place = 'local' AND bucket = '' AND key = ?",
-            (dumps(self.bound_for), self.key),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class MultipartBegun:
-    """The service gave an upload in parts this id."""
-
-    bucket: str
-    key: str
-    upload_id: str
-
-    def write(self, tx: Tx) -> None:
-        """Put it down before the first part is sent."""
-        tx.execute(
-            "INSERT OR REPLACE INTO multipart (bucket, key, upload_id, begun_us) VALUES (?, ?, ?, ?)",
-            (self.bucket, self.key, self.upload_id, micros(tx.now)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class MultipartEnded:
-    """It was completed or aborted."""
-
-    bucket: str
-    key: str
-
-    def write(self, tx: Tx) -> None:
-        """Forget it."""
-        tx.execute("DELETE FROM multipart WHERE bucket = ? AND key = ?", (self.bucket, self.key))
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceProbed:
-    """What a service was found to do."""
-
-    service: str
-    found: Fields
-
-    def write(self, tx: Tx) -> None:
-        """The newest finding stands."""
-        tx.execute(
-            "INSERT OR REPLACE INTO storage_probe (service, found, probed_us) VALUES (?, ?, ?)",
-            (self.service, dumps(self.found), micros(tx.now)),
-        )
+    lost_at: datetime | None
 
 
 def storage_name(read: Reader, subject: int) -> tuple[str, str] | None:
@@ -305,6 +107,26 @@ def copy_counts(read: Reader) -> dict[str, Any]:
     }
 
 
+def nowhere(read: Reader) -> tuple[int, ...]:
+    """Recordings of which no file, no compressed copy and no verified copy in storage is left."""
+    rows = read.rows(
+        "SELECT recording.id FROM recording LEFT JOIN compression ON recording_id = recording.id WHERE NOT EXISTS "
+        "(SELECT 1 FROM file WHERE item_id IN (recording.id, copy_id) AND state = 'known') AND NOT EXISTS "
+        "(SELECT 1 FROM copy WHERE item_id IN (recording.id, copy_id) AND state = 'verified') ORDER BY recording.id"
+    )
+    return tuple(row["id"] for row in rows)
+
+
+def lost_copies_under_way(read: Reader) -> int:
+    """How many copies were lost and are being put again: whose store job is at it, or will be by itself."""
+    rows = read.rows(
+        "SELECT count(*) AS n FROM copy JOIN job ON job.key = CAST(subject_id AS TEXT) "
+        "AND kind IN ('store', 'store_lone') WHERE copy.state = 'intended' AND lost_us IS NOT NULL "
+        "AND (job.state IN ('ready', 'running') OR (job.state = 'waiting' AND attempt < 3))"
+    )
+    return int(rows[0]["n"])
+
+
 def multiparts(read: Reader) -> tuple[tuple[str, str, str], ...]:
     """Bucket, key and upload id of every upload in parts that was begun and not ended."""
     return tuple((row["bucket"], row["key"], row["upload_id"]) for row in read.rows("SELECT * FROM multipart"))
@@ -357,6 +179,7 @@ def _copy_of(row: Row) -> Copy:
         None if row["bound_for"] is None else json.loads(row["bound_for"]),
         moment(row["intended_us"]),
         maybe_moment(row["verified_us"]),
+        maybe_moment(row["lost_us"]),
     )
 
 

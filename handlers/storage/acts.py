@@ -11,6 +11,7 @@ from handlers import records
 from handlers.records import AllUnstranded, CopyBound, ServiceProbed
 from handlers.storage.handler import DRAIN, LONE, S3
 from handlers.storage.planning import Places
+from handlers.storage.repair import repair
 
 
 def acts(places: Places, service: str) -> Mapping[str, Act]:
@@ -48,7 +49,12 @@ def acts(places: Places, service: str) -> Mapping[str, Act]:
         facts = (records.StorageNamed(recording, str(args["name"]), day),)
         return Acted({"recording": f"r{recording}"}, facts, (JobSpec(LONE, str(recording)),))
 
-    return {"storage.drain": drain, "storage.keep_probe": keep, "storage.take": take}
+    return {
+        "storage.drain": drain,
+        "storage.keep_probe": keep,
+        "storage.take": take,
+        "storage.repair": repair(places),
+    }
 
 
 def _object(read: Reader, places: Places, copy: records.Copy) -> dict[str, Any]:

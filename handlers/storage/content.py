@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from daemon.contract import Contents
-from daemon.errors import ContentMoved
+from daemon.errors import ContentGone, ContentMoved
 from handlers.storage.store import Store
 
 BLOCK = 1 << 20
@@ -20,14 +20,36 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class OfItem:
-    """A settled file's bytes."""
+    """A settled file's bytes; once no file holds them, those of a copy. Whoever reads them holds them against the hash.
+
+    ``copies`` are stores and keys where one of ``size`` bytes may lie.
+    """
 
     contents: Contents
     item: int
+    size: int
+    copies: Sequence[tuple[Store, str]] = ()
 
-    def open(self) -> AbstractContextManager[BinaryIO]:
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
         """As ``Contents.open``."""
-        return self.contents.open(self.item)
+        with ExitStack() as held:
+            try:
+                file = held.enter_context(self.contents.open(self.item))
+            except ContentGone:
+                copy = self._copy()
+                if copy is None:
+                    raise
+                file = held.enter_context(copy)
+            yield file
+
+    def _copy(self) -> AbstractContextManager[BinaryIO] | None:
+        """A copy that is as large."""
+        for store, key in self.copies:
+            found = store.find(key)
+            if found is not None and found.size == self.size:
+                return store.open(key)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

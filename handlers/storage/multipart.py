@@ -161,7 +161,7 @@ class Multipart:
         etags = {str(one.get("ETag", "")).strip('"').lower() for one in (answer, told)}  # not every make answers both
         if whole and all(part.sure for part in parts) and _etag_of(parts) in etags:
             return Stored("etag of parts", fresh=True)
-        return Stored(self._store.read_back(key, described), fresh=True)
+        return Stored(self._store.sure(key, described), fresh=True)
 
     def _ended(self, asked: dict[str, Any]) -> Any:
         try:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, cast
 
 from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Receipt, sync_folder
 from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
-from handlers.records import CopyChanged, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded
+from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded
 from handlers.storage.content import OfCopy, OfItem, OfText
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import LocalStore
@@ -46,8 +46,11 @@ class Stores:
     contents: Contents
 
     def content(self, one: Mapping[str, Any]) -> Content:
-        """Where an object's bytes come from."""
-        return OfText(one["text"]) if one["text"] is not None else OfItem(self.contents, one["item"])
+        """Where an object's bytes come from: of a source that is gone, any store that still has them."""
+        if one["text"] is not None:
+            return OfText(one["text"])
+        stores = [store for store in (self.local, self.s3) if store is not None]
+        return OfItem(self.contents, one["item"], one["size"], [(store, one["keys"][store.place]) for store in stores])
 
     def described(self, one: Mapping[str, Any], upload_id: str | None) -> Described:
         """What an object is to be."""
@@ -123,7 +126,7 @@ class PutPerformer(_Sure):
                 ended = [MultipartEnded(stores.s3.bucket, one["keys"]["s3"])] if upload_id else []
                 return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
         # What lies in our own folder under a call's own name is ours, also where an older ledger has forgotten it.
-        over = one["over"] or one["role"] != "audio"
+        over = one["over"] or one["role"] != "audio" or "lost_at" in one
         stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=over)
         bound = None if stores.s3 is None else dict(one)
         fact = verified(payload["subject"], stores.local, one, stored, bound)
@@ -255,7 +258,7 @@ class ReleasePerformer(_Sure):
             "sha256": payload["sha256"][:12],
             "reason": reason,
         }
-        fact = CopyChanged("local", "", payload["local"], "removed", reason)
+        fact = CopyRemoved("local", "", payload["local"], reason)
         return Receipt({"released": True}, Event("storage.released", fields), (fact,))
 
 

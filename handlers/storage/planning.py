@@ -19,7 +19,8 @@ from handlers.storage.members import Members
 class Wanted:
     """One object that a call is to have. ``item`` is the item whose bytes it is, or ``text`` what callspool writes.
 
-    ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there.
+    ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``lost_at``
+    that the object was found to be missing or to be something else, and when.
     """
 
     role: str
@@ -31,10 +32,12 @@ class Wanted:
     keys: Mapping[str, str]
     metadata: Mapping[str, str]
     over: bool = False
+    lost_at: str | None = None
 
     def payload(self, started_at: str) -> dict[str, Json]:
-        """As an effect carries it."""
+        """As an effect carries it; of what was lost it is another effect than the one that put it first."""
         return {
+            **({} if self.lost_at is None else {"lost_at": self.lost_at}),
             "role": self.role,
             "item": self.item,
             "text": self.text,
@@ -70,17 +73,18 @@ class Planner:
         self._host_id = records.host_id(read)
         document = None if members.conversation is None else members.conversation.document
         self._speakers = documents.speaker_count(document, [recording for recording, _ in members.recordings])
+        self._recordings = tuple((recording, self._held(item)) for recording, item in members.recordings)
         self._audio_keys: dict[int, Mapping[str, str]] = {}
         self._stems: set[tuple[str, str]] = set()
 
     def audio(self) -> list[Wanted]:
         """The recordings."""
-        return [self._audio(recording, item) for recording, item in self._members.recordings]
+        return [self._audio(recording, item) for recording, item in self._recordings]
 
     def papers(self) -> list[Wanted]:
         """What is written about them, and what was said: metadata, transcript, the transcript's and the lead's own
         JSON. To be called after ``audio``."""
-        found = [self._metadata(recording, item) for recording, item in self._members.recordings]
+        found = [self._metadata(recording, item) for recording, item in self._recordings]
         conversation, transcript = self._members.conversation, self._members.transcript
         if conversation is not None and transcript is not None:
             text = documents.transcript_text(conversation.document)
@@ -105,7 +109,7 @@ class Planner:
             name=self.name,
             call_id=self._members.subject_name,
             conversation=self._members.conversation,
-            audio=[(recording, item, keys[item.id]) for recording, item in self._members.recordings],
+            audio=[(recording, item, keys[item.id]) for recording, item in self._recordings],
             texts=texts,
             number=self._members.number,
         )
@@ -126,6 +130,13 @@ class Planner:
         item = members.transcript or members.recordings[0][1]
         name = conversation_name(None if conversation is None else conversation.session_id, group, item.sha256)
         return name, members.started_at.strftime("%Y-%m-%d")
+
+    def _held(self, item: Item) -> Item:
+        """The recording itself; its compressed copy where that alone is left of it, in folders and in storage."""
+        standing = records.standing_for(self._read, item.id)
+        if standing == item.id or any(c.state == "verified" for c in records.copies_of_item(self._read, item.id)):
+            return item
+        return self._read.item(standing)
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         keys = {}
@@ -171,14 +182,16 @@ class Planner:
             keys = {place: self._ours(place, key, item.sha256) for place, key in keys.items()}
         metadata = self._about(role, item.sha256)
         kind = "application/json"
-        return Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, self._over(keys, item.sha256))
+        over, lost_at = self._over(keys, item.sha256), self._lost_at(keys)
+        return Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over, lost_at)
 
     def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
         data = text.encode("utf-8")
         sha256 = hashlib.sha256(data).hexdigest()
         keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
         metadata = self._about(role, sha256)
-        return Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, self._over(keys, sha256))
+        over, lost_at = self._over(keys, sha256), self._lost_at(keys)
+        return Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over, lost_at)
 
     def _about(self, role: str, sha256: str) -> dict[str, str]:
         """What every object says of itself; a header takes ASCII alone."""
@@ -214,6 +227,13 @@ class Planner:
             if known is not None and known.sha256 != sha256:
                 return True
         return False
+
+    def _lost_at(self, keys: Mapping[str, str]) -> str | None:
+        """When the object where it belongs was found to be lost, unless it was mended since."""
+        home = self._places.home
+        known = records.copy_at(self._read, self._place(home), self._places.buckets[home], keys[home])
+        lost = known is not None and known.state == "intended" and known.lost_at is not None
+        return documents.maybe_stamp(known.lost_at) if known is not None and lost else None
 
     @staticmethod
     def _place(place: str) -> records.Place:

@@ -62,6 +62,7 @@ from handlers.storage.performers import (
 )
 from handlers.storage.planning import Places
 from handlers.storage.probing import AskPerformer, check
+from handlers.storage.repair import redo
 from handlers.storage.service import Credentials, s3_of
 from handlers.storage.witness import witnesses
 
@@ -81,14 +82,15 @@ def room(
     match_wait: timedelta = timedelta(minutes=15),
     crm: bool = False,
     recordings: str = "",
+    renewed: Callable[[], Credentials] = Credentials,
 ) -> Room:
     """The room. ``folder`` is the local store's, absolute; ``timezone`` that of ``storage.s3.pace``; ``crm`` says that
     calls are delivered to a CRM, which needs their sources until it has them; ``recordings`` is the watched folder that
-    what comes over HTTP is put into."""
+    what comes over HTTP is put into; ``renewed`` reads the credentials anew."""
     hours = Hours(settings.s3.pace, None if timezone == "host" else ZoneInfo(timezone))
     kept = Kept()
     local = LocalStore(folder, settings.min_free)
-    s3 = s3_of(settings, credentials, kept, hours, machine.clock)
+    s3 = s3_of(settings, credentials, kept, hours, machine.clock, renewed)
     health = Health(machine.clock, settings.retry)
     stores = Stores(local, s3, health, hours, machine.clock, machine.contents)
     places = places_of(settings, s3)
@@ -142,6 +144,7 @@ def room(
         },
         patience={STORAGE: patience, S3: patience},
         acts=acts(places, service),
+        redo={kind: redo(places, kind) for kind in (STORE, LONE)},
         status=lambda read: status(read, places),
         traces=partial(traces, local, s3),
         witnesses=partial(witnesses, (local,) if s3 is None else (local, s3), settings.s3.prefix),

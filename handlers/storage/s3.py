@@ -22,7 +22,7 @@ from handlers.storage.content import digest_of, read_exactly
 from handlers.storage.kept import Kept
 from handlers.storage.pace import Pacer
 from handlers.storage.service import Preconditioned, Service, Unsupported, Vanished, translated
-from handlers.storage.store import Content, Described, Found, KeyConflict, KeyMissing, Stored
+from handlers.storage.store import Content, Damaged, Described, Found, KeyConflict, KeyMissing, Stored
 
 if TYPE_CHECKING:
     from handlers.storage.multipart import Multipart
@@ -60,7 +60,13 @@ class S3Store:
         return Found(key, int(answer["ContentLength"]), metadata.get("sha256"))
 
     def put(self, key: str, content: Content, described: Described, *, over: bool = False) -> Stored:
-        """In one piece, or in parts where it is larger than ``part_size``."""
+        """In one piece, or in parts where it is larger than ``part_size``. What was damaged there is overwritten."""
+        try:
+            return self._put(key, content, described, over=over)
+        except Damaged:
+            return self._put(key, content, described, over=True)
+
+    def _put(self, key: str, content: Content, described: Described, *, over: bool) -> Stored:
         if described.size > self._settings.part_size:
             return self.in_parts_of(self._settings.part_size).put(key, content, described, over=over)
         with self._budget.of(described.size), content.open() as file:
@@ -149,6 +155,20 @@ class S3Store:
             token = answer.get("NextContinuationToken")
             if not answer.get("IsTruncated") or token is None:
                 return
+
+    def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Page by page; none where the service does not tell."""
+        markers: dict[str, str] = {}
+        while True:
+            try:
+                answer = self._service.call("list_multipart_uploads", Prefix=prefix, **markers)
+            except (Unsupported, Vanished):
+                return
+            for one in answer.get("Uploads", ()):
+                yield str(one["Key"]), str(one["UploadId"])
+            if not answer.get("IsTruncated"):
+                return
+            markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     # ------------------------------------------------------------------------------------------------ for the probe
 
@@ -289,7 +309,7 @@ class S3Store:
                 raise Refused("S3 says that something lies there, and then that nothing does") from None
             return standing
         proof = self._proof(answer, "ChecksumSHA256" in asked, data)
-        return Stored(proof or self.read_back(key, described), fresh=True)
+        return Stored(proof or self.sure(key, described), fresh=True)
 
     def _proof(self, answer: Mapping[str, Any], checked: bool, data: bytes) -> str:
         """What the answer proves; empty where it proves nothing."""
@@ -299,28 +319,39 @@ class S3Store:
         return "etag" if etag == _md5(data).hex() else ""
 
     def standing(self, key: str, described: Described) -> Stored | None:
-        """What lies under a key, if it is what was meant; None where nothing lies there. Raises KeyConflict."""
+        """What lies under a key, if it is what was meant; None where nothing is there. Raises KeyConflict, Damaged."""
         found = self.find(key)
         if found is None:
             return None
         if found.size != described.size or found.sha256 not in (None, described.sha256):
-            raise KeyConflict("another object lies in S3 under that key")
+            raise _other(found, described)
         return Stored(self.read_back(key, described), fresh=False)
 
+    def sure(self, key: str, described: Described) -> str:
+        """Read back what was just put; what was damaged on the way there does not stay. Raises KeyConflict, Refused."""
+        try:
+            return self.read_back(key, described)
+        except Damaged:
+            self.delete(key)
+            raise Refused("S3 stored something else than was sent: deleted, and sent again") from None
+
     def read_back(self, key: str, described: Described) -> str:
-        """Read the object and hold it against what was meant. Raises KeyConflict where it is something else."""
+        """Read the object and hold it against what was meant. Raises KeyConflict, Damaged."""
         try:
             with self.open(key) as body:
                 digest = digest_of(body)
         except KeyMissing:
             raise Unanswered("S3 took it, and does not have it") from None
         if digest != described.sha256:
-            found = self.find(key)
-            if found is not None and found.sha256 == described.sha256:  # ours by its own word, and damaged
-                self.delete(key)
-                raise Refused("S3 stored something else than was sent: deleted, and sent again")
-            raise KeyConflict("another object lies in S3 under that key")
+            raise _other(self.find(key), described)
         return "read back"
+
+
+def _other(found: Found | None, described: Described) -> KeyConflict:
+    """What is to be said of an object that is not what was meant."""
+    if found is not None and found.sha256 == described.sha256:
+        return Damaged("what lies in S3 under that key is damaged")
+    return KeyConflict("another object lies in S3 under that key")
 
 
 def _base64(digest: bytes) -> str:

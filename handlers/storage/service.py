@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Clock
@@ -70,11 +69,17 @@ class Vanished(Unacceptable):
 
 
 def s3_of(
-    settings: StorageSettings, credentials: Credentials, kept: Kept, hours: Hours, clock: Clock
+    settings: StorageSettings,
+    credentials: Credentials,
+    kept: Kept,
+    hours: Hours,
+    clock: Clock,
+    renewed: Callable[[], Credentials] = Credentials,
 ) -> S3Store | None:
     """The S3 store that is to be used; None where only the local one is.
 
     With ``auto`` it takes a bucket and credentials; with ``s3`` the credentials may also be where boto3 looks for them.
+    ``renewed`` reads them anew, after they were refused.
     """
     bucket = settings.s3.bucket
     wanted = settings.backend == "s3" or (settings.backend == "auto" and credentials.given)
@@ -82,15 +87,16 @@ def s3_of(
         return None
     from handlers.storage.s3 import S3Store
 
-    return S3Store(settings.s3, Service(settings, credentials), kept, Pacer(hours, clock))
+    return S3Store(settings.s3, Service(settings, credentials, renewed), kept, Pacer(hours, clock))
 
 
 class Service:
     """One service, reached through boto3's client, which is made when it is first needed. Safe to use from threads."""
 
-    def __init__(self, settings: StorageSettings, credentials: Credentials) -> None:
-        self._settings, self._credentials = settings, credentials
+    def __init__(self, settings: StorageSettings, credentials: Credentials, renewed: Callable[[], Credentials]) -> None:
+        self._settings, self._credentials, self._renewed = settings, credentials, renewed
         self._making = threading.Lock()
+        self._made: Any = None
         self.bucket = str(settings.s3.bucket)
 
     @property
@@ -108,12 +114,28 @@ class Service:
         """Whether bytes travel without TLS, which would see one that was flipped."""
         return (self._settings.s3.endpoint_url or "").startswith("http:")
 
-    @cached_property
-    def _client(self) -> Any:
+    def _client(self) -> tuple[Any, Credentials]:
+        """The client, and whose requests it signs."""
+        with self._making:
+            if self._made is None:
+                self._made = self._make(self._credentials)
+            return self._made, self._credentials
+
+    def _renew(self, refused: Credentials) -> bool:
+        """Read the credentials anew; whether they, or those that another thread took up meanwhile, are other ones."""
+        with self._making:
+            if self._credentials is refused:
+                fresh = self._renewed()
+                if not fresh.given or fresh == refused:
+                    return False
+                self._credentials, self._made = fresh, None
+            return True
+
+    def _make(self, who: Credentials) -> Any:
         import boto3
         from botocore.config import Config
 
-        s3, who = self._settings.s3, self._credentials
+        s3 = self._settings.s3
         return boto3.session.Session(
             aws_access_key_id=who.access_key_id,
             aws_secret_access_key=who.secret_access_key,
@@ -147,8 +169,16 @@ class Service:
         raise CallspoolError("unreachable")
 
     def _once(self, operation: str, arguments: dict[str, Any]) -> Any:
-        with self._making:
-            client = self._client
+        """One request; again where the credentials were refused and have been replaced meanwhile."""
+        client, who = self._client()
+        try:
+            return self._asked(client, operation, arguments)
+        except Denied:
+            if not self._renew(who):
+                raise
+        return self._asked(self._client()[0], operation, arguments)
+
+    def _asked(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
         try:
             return getattr(client, operation)(Bucket=self.bucket, **arguments)
         except CallspoolError:

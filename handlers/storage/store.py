@@ -64,6 +64,11 @@ class KeyConflict(Unacceptable):
     """Something else lies under the key."""
 
 
+class Damaged(KeyConflict):
+    """What lies under the key says of itself that it is this very object, and is not: nobody else's, so it may be
+    overwritten."""
+
+
 class KeyMissing(Unacceptable):
     """Nothing lies under the key."""
 
@@ -99,4 +104,8 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Iterator[Found]:
         """Every object whose key begins like this."""
+        ...
+
+    def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Key and id of every upload in parts under a prefix that was begun, by whomever, and not ended."""
         ...

@@ -13,11 +13,12 @@ from daemon.contract import Desk, Json, Reader
 from daemon.errors import BadRequest, DeliveryError, Denied, OperatorError, UnknownSubject
 from handlers import records
 from handlers.settings import StorageSettings
-from handlers.storage.audit import Audit, audit
+from handlers.storage.audit import Audit, audit, settle
 from handlers.storage.content import BLOCK
 from handlers.storage.info import storage_info
 from handlers.storage.kept import Kept
 from handlers.storage.local import LocalStore
+from handlers.storage.mending import audit_text, mend, mend_text
 from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe, findings
 from handlers.storage.service import Credentials, s3_of
@@ -146,17 +147,35 @@ def verify_verbs(desk: Desk) -> typer.Typer:
     @app.command("verify")
     def verify(
         deep: Annotated[str, typer.Option("--deep", help="Read and hash this share, such as 5% or 100%.")] = "0%",
+        repair: Annotated[
+            bool, typer.Option("--repair", help="Put again what is missing or differs, from whatever still holds it.")
+        ] = False,
+        dry_run: DryRun = False,
     ) -> int:
         """Hold the ledger against storage: what is missing, what differs, what is there that nobody knows."""
-        shelves = Shelves.of(desk)
-        with desk.read() as read:
-            found = audit(read, shelves.all, _prefixes(shelves.settings), _share(deep))
-        desk.show(found.as_json(), audit_text(found))
+        shelves, share = Shelves.of(desk), _share(deep)
+        found = _audited(desk, shelves, share)
+        answer, text = found.as_json(), audit_text(found)
+        if repair and found.lost:
+            mended = mend(desk, found.lost, dry_run=dry_run)
+            answer["repair"] = mended
+            text += f"\n{mend_text(mended)}"
+            if not dry_run:
+                found = _audited(desk, shelves, share)
+                answer["after"], text = found.as_json(), f"{text}\nafterwards:\n{audit_text(found)}"
+        desk.show(answer, text)
         if found.unreached:
             return 20
         return 0 if found.clean else DIFFERENCES
 
     return app
+
+
+def _audited(desk: Desk, shelves: Shelves, share: float) -> Audit:
+    with desk.read() as read:
+        found = audit(read, shelves.all, _prefixes(shelves.settings), share)
+    with desk.read() as later:
+        return settle(found, later)
 
 
 def info_of(desk: Desk, shelves: Shelves) -> dict[str, Json]:
@@ -189,28 +208,6 @@ def info_text(found: Mapping[str, Any]) -> str:
         lines.append(f"a month             {found['monthly_cost']:.2f} at {found['price_per_gb']} a GB")
         asked = "not yet  -> callspool storage probe" if found["probe"] is None else found["probe"]["at"]
         lines.append(f"asked what it does  {asked}")
-    return "\n".join(lines)
-
-
-def audit_text(found: Audit) -> str:
-    """What was found, and what to do."""
-    lines = [f"{found.checked} copies checked, {found.hashed} of them read and hashed"]
-    for what, entries, fix in (
-        ("missing", found.missing, "callspool storage list CALL; drop the source again, then callspool retry CALL"),
-        ("differs", found.differing, "move it away, drop the source again, then callspool retry CALL"),
-        ("unknown", found.unknown, "nobody's: look at it, and delete it by hand"),
-    ):
-        lines += [
-            f"{what:<9}{one['place']:<6}{one.get('key', one.get('subject'))}  {one.get('reason', '')}"
-            for one in entries[:50]
-        ]
-        if len(entries) > 50:
-            lines.append(f"         … and {len(entries) - 50} more  -> callspool verify --json")
-        if entries:
-            lines.append(f"  -> {fix}")
-    lines += [f"not reached: {one['place']}: {one['reason']}  -> callspool doctor" for one in found.unreached]
-    if found.clean and not found.unreached:
-        lines.append("ledger and storage say the same")
     return "\n".join(lines)
 
 

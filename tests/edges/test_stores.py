@@ -17,7 +17,9 @@ from daemon.errors import ContentMoved, DeliveryError, Denied, NotSent, Refused,
 from handlers.storage.content import OfText
 from handlers.storage.kept import Kept
 from handlers.storage.local import LocalStore
+from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe
+from handlers.storage.service import Credentials, s3_of
 from handlers.storage.store import Described, KeyConflict, KeyMissing, Store
 from tests.support.s3 import (
     ACCESS_KEY,
@@ -32,6 +34,7 @@ from tests.support.s3 import (
     s3_store,
     storage_settings,
 )
+from tests.support.watching import RealClock
 
 TEXT = "Agent: How may I help?\n" * 40
 LARGE = "0123456789abcdef" * (11 * 2**16)
@@ -299,6 +302,27 @@ def test_conflict_409_is_tried_again_and_credentials_are_denied(proxy: Awkward, 
     proxy.answer = lambda one: denied
     with pytest.raises(Denied):
         s3_store(proxy.url).put(key, OfText(TEXT), described(TEXT))
+
+
+def test_credentials_that_were_replaced_are_read_once_more_after_a_403(proxy: Awkward, key: str) -> None:
+    denied: Answer = (403, {}, b"<Error><Code>InvalidAccessKeyId</Code></Error>")
+    proxy.answer = lambda one: denied if "AKOLD" in one.headers["authorization"] else None
+    reads: list[Credentials] = []
+
+    def renewed() -> Credentials:
+        reads.append(Credentials(ACCESS_KEY, SECRET_KEY))
+        return reads[-1]
+
+    settings = storage_settings(proxy.url)
+    store = s3_of(settings, Credentials("AKOLD", SECRET_KEY), Kept(), Hours((), None), RealClock(), renewed)
+    assert store is not None
+    assert store.put(key, OfText(TEXT), described(TEXT)).fresh
+    assert store.find(key) is not None
+    assert len(reads) == 1, "what works is not read again"
+    proxy.answer = lambda one: denied
+    with pytest.raises(Denied):
+        store.find(key)
+    assert len(reads) == 2, "the same again is not tried again"
 
 
 def test_nobody_there_is_never_sent(key: str) -> None:

@@ -120,6 +120,93 @@ def test_verify_tells_what_is_missing_what_differs_and_what_nobody_knows(site: S
     assert [one["key"] for one in told["unknown"]] == ["stray"]
 
 
+def spoil(site: Site) -> dict[str, bytes]:
+    """Lose the lead, flip a byte of the audio, cut the transcript short; returns what the local store held before."""
+    before = uploads(site)
+    for key, data in before.items():
+        path = site.folder / "uploads" / key
+        if key.endswith("_lead.json"):
+            path.unlink()
+        elif key.endswith(".ogg"):
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        elif key.endswith("_transcript.txt"):
+            path.write_bytes(data[:5])
+    return before
+
+
+def test_verify_repair_puts_again_what_is_missing_damaged_or_cut_short(site: Site) -> None:
+    with at_work(site) as daemon:
+        CALLS[0].drop(site)
+        stored(daemon, site, 1)
+    before = spoil(site)
+    would = json.loads(site.command("verify", "--deep", "100%", "--repair", "--dry-run", "--json").stdout)
+    assert would["repair"] == {"repairing": 3, "hopeless": []}
+    assert uploads(site) != before
+    done = site.command("verify", "--deep", "100%", "--repair")
+    assert (done.returncode, uploads(site)) == (0, before), done.stdout
+    assert site.command("verify", "--deep", "100%").returncode == 0
+    (name,) = [row["fields"] for row in site.rows("SELECT fields FROM journal WHERE event = 'storage.lost'")]
+    assert json.loads(name)["objects"] == 3
+
+
+def test_retry_beside_the_daemon_puts_a_stored_call_again_where_it_is_damaged(site: Site) -> None:
+    with at_work(site) as daemon:
+        CALLS[0].drop(site)
+        stored(daemon, site, 1)
+        before = uploads(site)
+        for _ in range(2):  # a second loss of the same objects is mended as well
+            spoil(site)
+            (call,) = site.rows("SELECT id FROM conversation")
+            assert f"store:{call['id']}" in site.ask("retry", f"c{call['id']}")["retried"]
+            eventually(lambda: uploads(site) == before, "everything as it was")
+            eventually(site.idle, "nothing is open")
+    assert site.command("verify", "--deep", "100%").returncode == 0
+
+
+def test_a_copy_whose_source_is_gone_is_told_and_mended_once_it_is_dropped_again(site: Site) -> None:
+    with at_work(site) as daemon:
+        CALLS[0].drop(site)
+        stored(daemon, site, 1)
+        source = site.recordings / CALLS[0].recording_name
+        audio = source.read_bytes()
+        source.unlink()
+        on_disk = "SELECT 1 FROM file JOIN recording ON item_id = recording.id WHERE state = 'known'"
+        eventually(lambda: not site.rows(on_disk), "it is known to be gone")
+        copy = next((site.folder / "uploads").rglob("*.ogg"))
+        copy.unlink()
+        done = site.command("verify", "--repair")
+        assert done.returncode == 5
+        assert "drop it again, then callspool verify --repair" in done.stdout
+        source.write_bytes(audio)
+        eventually(lambda: site.rows(on_disk), "it is back")
+        assert site.command("verify", "--repair").returncode == 0
+        assert copy.read_bytes() == audio
+
+
+def test_damaged_objects_in_s3_are_overwritten_and_somebody_elses_is_left_alone(cloudy: Site, service: str) -> None:
+    with at_work(cloudy) as daemon:
+        CALLS[0].drop(cloudy)
+        stored(daemon, cloudy, 1)
+    before, held = objects(service), client(service)
+    lead, audio, text = (
+        next(key for key in before if key.endswith(end)) for end in ("_lead.json", ".ogg", "_transcript.txt")
+    )
+    held.delete_object(Bucket=BUCKET, Key=lead)
+    metadata = held.head_object(Bucket=BUCKET, Key=audio)["Metadata"]
+    held.put_object(Bucket=BUCKET, Key=audio, Body=before[audio][:-7], Metadata=metadata)
+    held.put_object(Bucket=BUCKET, Key=text, Body=b"somebody else's")
+    done = cloudy.command("verify", "--repair")
+    assert done.returncode == 5
+    after = objects(service)
+    assert {key for key in before if before[key] != after[key]} == {text}, done.stdout
+    assert "callspool storage drain" in cloudy.command("verify").stdout
+    held.delete_object(Bucket=BUCKET, Key=text)
+    assert cloudy.ask("storage", "drain")["waiting"] == 1
+    assert cloudy.command("once").returncode == 0
+    assert objects(service) == before
+    assert cloudy.command("verify", "--deep", "100%").returncode == 0
+
+
 def test_with_bucket_and_credentials_s3_is_chosen_and_no_key_holds_a_number(cloudy: Site, service: str) -> None:
     with at_work(cloudy) as daemon:
         CALLS[0].drop(cloudy)

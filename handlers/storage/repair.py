@@ -1,0 +1,105 @@
+"""What is done about copies that are missing or differ: the ledger takes back that they lie there, and the ordinary way
+puts them again, from the source, from its compressed copy, or from a copy in another store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from daemon.contract import Acted, Event, Fact, JobSpec, Json, Reader
+from handlers import records
+from handlers.records import Copy, CopyLost, CopyRemoved
+from handlers.storage.handler import LONE, STORE
+from handlers.storage.members import members_of_call, members_of_recording
+from handlers.storage.planning import Places, Planner
+
+FOUND = "found to be missing or to be something else"
+TOLD = "a person wants it looked at again"
+UNWANTED = "it is gone, and nothing of its call is kept under that key any more"
+GONE = "no file and no other copy holds its content: drop it again, then callspool verify --repair"
+
+
+def repair(places: Places) -> Callable[[Mapping[str, Any], Reader], Acted]:
+    """``storage.repair``: ``found`` are place, bucket and key of copies that are missing or differ."""
+
+    def act(args: Mapping[str, Any], read: Reader) -> Acted:
+        named = [records.copy_at(read, place, bucket, key) for place, bucket, key in args["found"]]
+        hopeless = [copy for copy in named if copy is not None and not _has_source(read, copy)]
+        lost = [copy for copy in named if copy is not None and copy not in hopeless]
+        facts, then = _again(read, places, lost, FOUND)
+        fields: dict[str, Json] = {"objects": len(lost), "reason": FOUND}
+        events = (Event("storage.lost", fields, "warning"),) if lost else ()
+        left: list[Json] = [
+            {"place": copy.place, "key": copy.key, "subject": f"c{copy.subject}", "reason": GONE} for copy in hopeless
+        ]
+        return Acted({"repairing": len(lost), "hopeless": left}, tuple(facts), tuple(then), events)
+
+    return act
+
+
+def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
+    """What ``retry`` of a call that is stored means: each of its copies is put again, which changes nothing where it
+    lies there as it was meant."""
+
+    def again(read: Reader, key: str) -> Acted:
+        job = _job(read, int(key))
+        if job != JobSpec(kind, key):
+            return Acted(None)
+        home = (places.home, places.buckets[places.home])
+        verified = [
+            copy
+            for copy in records.copies(read, int(key))
+            if copy.state == "verified" and (copy.place, copy.bucket) == home and _has_source(read, copy)
+        ]
+        facts, then = _again(read, places, verified, TOLD)
+        return Acted(None, tuple(facts), (*then, job))
+
+    return again
+
+
+def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> tuple[list[Fact], list[JobSpec]]:
+    """Facts and jobs that have these copies put again where they belong."""
+    facts: list[Fact] = []
+    wanted: dict[JobSpec, set[str]] = {}
+    home = (places.home, places.buckets[places.home])
+    for copy in lost:
+        job = _job(read, copy.subject)
+        if job not in wanted:
+            wanted[job] = _keys(read, places, job)
+        at_home = (copy.place, copy.bucket) == home
+        if at_home and copy.key in wanted[job]:
+            facts.append(CopyLost(copy.place, copy.bucket, copy.key, reason))
+        else:
+            facts.append(CopyRemoved(copy.place, copy.bucket, copy.key, UNWANTED if at_home else reason))
+    return facts, list(wanted)
+
+
+def _job(read: Reader, subject: int) -> JobSpec:
+    """The job that stores what this copy belongs to now: the newest version's, the call's that claims a recording."""
+    if not records.is_recording(read, subject):
+        while (newer := records.replaced_by(read, subject)) is not None:
+            subject = newer
+        return JobSpec(STORE, str(subject))
+    pairing = records.pairing_of_group(read, records.recording(read, subject).group)
+    return JobSpec(LONE, str(subject)) if pairing is None else JobSpec(STORE, str(pairing.conversation_id))
+
+
+def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:
+    """The keys under which it has something where copies belong."""
+    members = members_of_call(read, int(job.key)) if job.kind == STORE else members_of_recording(read, int(job.key))
+    planner = Planner(places, members, read)
+    audio = planner.audio()
+    papers = planner.papers()
+    return {wanted.keys[places.home] for wanted in (*audio, *papers, planner.sidecar(audio, papers))}
+
+
+def _has_source(read: Reader, copy: Copy) -> bool:
+    """Whether its bytes can be had again: written by callspool itself, or held by a file or by another copy."""
+    if copy.item is None:
+        return True
+    held = {copy.item, records.standing_for(read, copy.item)}
+    if any(records.lies_on_disk(read, item) for item in held):
+        return True
+    here = (copy.place, copy.bucket, copy.key)
+    others = records.copies_of_item(read, copy.item)
+    return any(one.state == "verified" and (one.place, one.bucket, one.key) != here for one in others)
