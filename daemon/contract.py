@@ -369,10 +369,12 @@ Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What stands outside the ledger about a call: its transcript's SHA-256, and its id in the CRM, empty if untold."""
+    """What stands outside the ledger about a call: its transcript's SHA-256 (empty where there is none), its id in the
+    CRM, empty if untold, and the SHA-256 of its recordings."""
 
     sha256: str
     call_id: str
+    recordings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

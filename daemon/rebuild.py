@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from daemon.contract import Acted, Event, Json, Witness
+from daemon.contract import Acted, Event, Json, Tx, Witness
 from daemon.errors import DeliveryError, OperatorError
 from daemon.ledger.hold import Released
 
@@ -23,6 +23,14 @@ class Heard:
     """What was found outside the ledger."""
 
     witnesses: tuple[Witness, ...]
+
+
+class _MadeAnew:
+    """From when on this ledger tells the story: what was made of files before is to be recognised."""
+
+    def write(self, tx: Tx) -> None:
+        """Put it down."""
+        tx.execute("INSERT INTO meta VALUES ('rebuilt_us', ?)", (str(int(tx.now.timestamp() * 1_000_000)),))
 
 
 def listen(house: House) -> Heard:
@@ -53,7 +61,7 @@ def rebuild(house: House, *, delivered: bool, dry_run: bool) -> Json:
         ears = [room.heard for room in house.rooms if room.heard is not None]
         facts = [fact for ear in ears for fact in ear(heard.witnesses, delivered)]
         event = Event("ledger.rebuilt", {"items": len(heard.witnesses)}, "warning")
-        anew = Acted(None, facts=(Released(0, adopt=False), *facts), events=(event,))
+        anew = Acted(None, facts=(Released(0, adopt=False), _MadeAnew(), *facts), events=(event,))
         ledger.begin([*acted, anew])
         answer["markers"] = sum(len(one.facts) for one in acted)
     finally:

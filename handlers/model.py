@@ -42,7 +42,8 @@ class AudioInfo:
     container's own clock: they differ where packets were lost. ``header_s`` is the length the header claims, if it
     claims one; it is never the value used. ``speech`` are the stretches in which somebody is heard, as (first, last) in
     seconds from the first sample, in order and apart; they cover the recording's beginning, up to ``heard_s``. None
-    where nobody looked, or where nothing can be told from the samples.
+    where nobody looked, or where nothing can be told from the samples. ``made_of`` is what a copy that callspool made
+    says of its source, in JSON.
     """
 
     container: str
@@ -56,6 +57,7 @@ class AudioInfo:
     flags: tuple[str, ...] = ()
     speech: tuple[tuple[float, float], ...] | None = None
     heard_s: float = 0.0
+    made_of: str | None = None
 
 
 class AudioUnreadable(CallspoolError):

@@ -21,6 +21,7 @@ import av.logging
 
 from handlers.audio.closeness import BANDS, WINDOWS_A_SECOND, Side
 from handlers.audio.decode import Coded, frames
+from handlers.audio.ogg import MADE_OF
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # gone in Python 3.13, where audioop-lts takes its place
@@ -35,8 +36,12 @@ _SPECTRUM_EVERY = 4
 """One second of so many is looked at for its spectrum."""
 
 
-def encode(source: BinaryIO, demuxer: str, out: BinaryIO, *, bitrate: int, application: str, complexity: int) -> int:
+def encode(
+    source: BinaryIO, demuxer: str, out: BinaryIO, *, bitrate: int, application: str, complexity: int, about: str
+) -> int:
     """Write the first audio stream of ``source`` to ``out``; returns the samples of each channel at 48 kHz.
+
+    ``about`` becomes a comment of the copy: what it was made of, for whoever finds it without a ledger.
 
     Raises what writing raises (OSError), ValueError where nothing can be decoded.
     """
@@ -54,6 +59,7 @@ def encode(source: BinaryIO, demuxer: str, out: BinaryIO, *, bitrate: int, appli
                 stream = made.add_stream("libopus", rate=RATE, options=options)
                 stream.bit_rate = bitrate
                 stream.layout = layout
+                stream.metadata[MADE_OF] = about
             for piece in resampler.resample(frame):
                 piece.pts, piece.time_base = written, Fraction(1, RATE)
                 written += piece.samples

@@ -344,6 +344,37 @@ class _Total:
             self.flags.add("truncated")
 
 
+MADE_OF = "CALLSPOOL_MADE_OF"
+"""The comment in which a copy that callspool encoded says what it was made of."""
+
+COMMENTS_WITHIN = 1 << 14
+"""Bytes of a file's beginning among which that comment lies, if it has one: libopus' headers take some hundred."""
+
+
+def made_of(file: BinaryIO) -> str | None:
+    """That comment (RFC 7845 section 5.2); None where the file has none, or not as callspool writes it."""
+    file.seek(0)
+    head = file.read(COMMENTS_WITHIN)
+    at = head.find(b"OpusTags")
+    if at < 0:
+        return None
+    at = _after(head, at + 8)  # the vendor
+    count = int.from_bytes(head[at : at + 4], "little")
+    at += 4
+    for _ in range(min(count, 64)):
+        end = _after(head, at)
+        name, equals, text = head[at + 4 : end].partition(b"=")
+        if equals and name.upper() == MADE_OF.encode() and end <= len(head):
+            return text.decode("utf-8", "replace")
+        at = end
+    return None
+
+
+def _after(head: bytes, at: int) -> int:
+    """Where what stands behind a counted string begins."""
+    return at + 4 + int.from_bytes(head[at : at + 4], "little")
+
+
 def measure(file: BinaryIO) -> AudioInfo:
     """The length of the Ogg file, which begins with a page.
 
@@ -373,6 +404,7 @@ def measure(file: BinaryIO) -> AudioInfo:
         span_s=total.span_s,
         header_s=total.claimed_s,
         flags=_flags(pages, total),
+        made_of=made_of(file) if total.first.codec == "opus" else None,
     )
 
 

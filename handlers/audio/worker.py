@@ -134,7 +134,7 @@ def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str
             sides = heard(source, demuxer), heard(other, "ogg")
             return {"closeness": dataclasses.asdict(compare(*sides))}
         limit(resource.RLIMIT_FSIZE, int(request["largest"]))
-        how = {name: request[name] for name in ("bitrate", "application", "complexity")}
+        how = {name: request[name] for name in ("bitrate", "application", "complexity", "about")}
         return {"samples": encode(source, demuxer, other, **how)}
     except AudioUnreadable as refusal:
         return {"unreadable": refusal.reason}

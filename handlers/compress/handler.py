@@ -6,16 +6,18 @@ grace is over, lets the original go. What nobody may touch (undelivered, on hold
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from typing import Any
 
-from daemon.contract import Contents, Effect, Event, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
+from daemon.contract import Contents, Effect, Event, Item, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
 from handlers import records
 from handlers.compress.document import LARGEST, rewritten
 from handlers.compress.files import digest
 from handlers.compress.performers import DOCUMENT, ENCODE, NAME, REMOVE, VERIFY
 from handlers.compress.policy import Encode, Leave, decide, largest
+from handlers.model import Recording
 from handlers.records import Compressed
 from handlers.settings import CompressSettings
 
@@ -81,6 +83,8 @@ class Compress:
         known = records.compressed(read, recording_id)
         if known is None:
             return self._first(job, read, recording_id)
+        if known.state == "made" and known.bitrate == records.NOBODY_KNOWS:
+            return self._found(job, read, known)
         if known.state == "made":
             return self._copy(job, read, known.recording_id, known.bitrate, known.name)
         if known.state == "verified":
@@ -111,11 +115,28 @@ class Compress:
             "bitrate": bitrate,
             "largest": largest(item.size, self._settings),
             "encoded": str(recording_id),
+            "about": made_of(recording, item),
         }
         effects = tuple(
             Effect.of(kind, _identity(kind, recording_id), DEST, payload) for kind in (ENCODE, NAME, VERIFY)
         )
         return Planned(effects=effects, then=(JobSpec(FILE, job.key),))
+
+    def _found(self, job: Job, read: Reader, known: Compressed) -> Planned:
+        """A copy that was made before the ledger was: compared as if it had just been made."""
+        recording, item = records.recording(read, known.recording_id), read.item(known.recording_id)
+        folder = os.path.dirname(self._contents.path(known.recording_id))
+        payload: dict[str, Json] = {
+            "item": known.recording_id,
+            "folder": os.fsdecode(folder),
+            "name": known.name,
+            "size": item.size,
+            "sha256": item.sha256,
+            "media_s": recording.audio.media_s,
+            "found": {"sha256": known.sha256, "size": known.size},
+        }
+        verify = Effect.of(VERIFY, _identity(VERIFY, known.recording_id), DEST, payload)
+        return Planned(effects=(verify,), then=(JobSpec(FILE, job.key),))
 
     def _after(self, job: Job, read: Reader, known: Compressed) -> Outcome:
         """The document beside it first; then wait; then let the original go."""
@@ -169,6 +190,28 @@ class Compress:
         }
         kept = records.DocumentKept(known.recording_id, raw.decode("utf-8", "surrogateescape"))
         return kept, Effect.of(DOCUMENT, str(known.recording_id), DEST, payload)
+
+
+def made_of(recording: Recording, item: Item) -> str:
+    """What a copy says of its source, for a ledger that must be made anew. No name: copies travel."""
+    audio = recording.audio
+    return json.dumps(
+        {
+            "sha256": item.sha256,
+            "size": item.size,
+            "suffix": os.path.splitext(item.name)[1],
+            "mtime_ns": item.mtime_ns,
+            "container": audio.container,
+            "codec": audio.codec,
+            "sample_rate": audio.sample_rate,
+            "channels": audio.channels,
+            "media_s": audio.media_s,
+            "span_s": audio.span_s,
+            "start_at": None if audio.start_at is None else audio.start_at.isoformat(),
+            "flags": list(audio.flags),
+        },
+        separators=(",", ":"),
+    )
 
 
 def free_name(folder: bytes, original: bytes, sha256: str) -> str:

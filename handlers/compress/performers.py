@@ -81,7 +81,7 @@ class EncodePerformer(_Base):
         """What was made; None where it grew beyond what it may."""
         settings = self._settings
         request = {"do": "encode", "bitrate": given["bitrate"], "largest": given["size"]}
-        request |= {"application": settings.application, "complexity": settings.complexity}
+        request |= {"application": settings.application, "complexity": settings.complexity, "about": given["about"]}
         files.remove(temporary)
         with self._contents.open(given["item"]) as source:
             try:
@@ -133,7 +133,7 @@ class VerifyPerformer(_Base):
     """Reads the copy back from its final path and compares it with its source."""
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Compare; a copy that is not close enough is removed, and its source stays."""
+        """Compare; a copy that is not close enough is removed, if we made it now, and its source stays."""
         given: Any = effect.payload
         made = _made(effect)
         if made is None:
@@ -144,7 +144,7 @@ class VerifyPerformer(_Base):
             fields = {"item": subject, "size_bytes": made["size"], "original_bytes": given["size"]}
             event = Event("recording.compressed", {**fields, "figures": figures})
             return Receipt({"verified": True}, event, facts=(records.CopyJudged(given["item"], figures, ""),))
-        if files.digest(final_of(effect)) == made["sha256"]:
+        if "found" not in given and files.digest(final_of(effect)) == made["sha256"]:
             files.remove(final_of(effect))
         fix = "the original stays; callspool inspect it"
         event = Event("compression.refused", {"item": subject, "reason": reason, "fix": fix}, "warning")
@@ -215,7 +215,9 @@ def final_of(effect: Effect) -> bytes:
 
 
 def _made(effect: Effect) -> Any:
-    """What the encoder's receipt says; None where no copy was made."""
+    """What the encoder's receipt says, or who found the copy there; None where no copy was made."""
+    if "found" in effect.payload:
+        return effect.payload["found"]
     data: Any = effect.given[str(effect.payload["encoded"])].data
     return data if "sha256" in data else None
 

@@ -88,7 +88,8 @@ def explain(read: Reader, subject: str) -> Fields | None:
 
 def heard(witnesses: Sequence[Witness], delivered: bool) -> tuple[Fact, ...]:
     """The ids that calls bear in the CRM, kept until their transcripts are read again."""
-    return tuple(records.KnownCall(witness.sha256, witness.call_id, delivered) for witness in witnesses)
+    calls = [witness for witness in witnesses if witness.sha256]
+    return tuple(records.KnownCall(witness.sha256, witness.call_id, delivered) for witness in calls)
 
 
 def traces(markers: str, read: Reader, ids: Sequence[int]) -> Traces:

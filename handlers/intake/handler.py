@@ -26,11 +26,12 @@ from daemon.contract import (
 )
 from handlers.intake import documents
 from handlers.intake.conversation import Reading, conversation
+from handlers.intake.copies import Copies
 from handlers.intake.documents import Document, DocumentRefused
 from handlers.intake.lead import lead
 from handlers.intake.names import Evidence, Names
 from handlers.intake.recording import recording
-from handlers.model import AudioInfo, AudioUnavailable, AudioUnreadable
+from handlers.model import AudioInfo, AudioUnavailable, AudioUnreadable, Recording
 from handlers.records.arrivals import ChunkKnown, ConversationKnown, LeadKnown, RecordingKnown, SidecarKnown
 from handlers.records.compression import CopyArrived, is_copy
 
@@ -75,7 +76,7 @@ class Intake:
         try:
             if job.kind == "recording" and is_copy(read, item.sha256):
                 return Planned((CopyArrived(item.id, item.sha256),))
-            return self._understood(job.kind, item, said)
+            return self._understood(job.kind, item, said, read)
         except DocumentRefused as refusal:
             return _rejected(job.kind, item, f"{_CALLED[job.kind]} {refusal.reason}")
         except AudioUnreadable as refusal:
@@ -83,7 +84,7 @@ class Intake:
         except AudioUnavailable as unavailable:
             return Postponed(read.now + AGAIN_AFTER, str(unavailable))
 
-    def _understood(self, kind: str, item: Item, said: Evidence) -> Outcome:
+    def _understood(self, kind: str, item: Item, said: Evidence, read: Reader) -> Outcome:
         if kind == "conversation":
             return self._conversation(item, said)
         if kind == "lead":
@@ -92,11 +93,15 @@ class Intake:
             return self._sidecar(item)
         if said.chunk is not None:
             return _chunk(item, *said.chunk)
-        return self._recording(item, said)
+        return self._recording(item, said, read)
 
-    def _recording(self, item: Item, said: Evidence) -> Outcome:
+    def _recording(self, item: Item, said: Evidence, read: Reader) -> Outcome:
         audio = self.prober.probe(self.contents.path(item.id))
         self.contents.path(item.id)  # raises where the file moved while it was measured
+        if audio.made_of is not None:
+            copies = Copies(self.contents, self.names, self._known)
+            if (outcome := copies.outcome(item, audio, read)) is not None:
+                return outcome
         known = recording(item, audio, said, self.reading)
         return Planned(
             facts=(RecordingKnown(known),),
@@ -115,6 +120,9 @@ class Intake:
                 ),
             ),
         )
+
+    def _known(self, item: Item, audio: AudioInfo) -> Recording:
+        return recording(item, audio, self.names.read(item.path), self.reading)
 
     def _sidecar(self, item: Item) -> Outcome:
         """A document beside a recording: kept for the rooms that read it."""

@@ -23,6 +23,10 @@ _AT_WORK = (
 )
 
 
+NOBODY_KNOWS = 0
+"""The bitrate of a copy that was made before the ledger was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compressible:
     """A recording whose age allows it: bytes, seconds, and what it is."""
@@ -150,6 +154,81 @@ class CopyArrived:
     def write(self, tx: Tx) -> None:
         """Put it down at every recording that this content is the copy of."""
         tx.execute("UPDATE compression SET copy_id = ? WHERE sha256 = ?", (self.copy_id, self.sha256))
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFound:
+    """A copy of this recording lies there from before the ledger was made: with its source (``made``: to be compared
+    yet), or in its place (``replaced``)."""
+
+    recording_id: int
+    state: Literal["made", "replaced"]
+    copy_id: int
+    name: str
+    sha256: str
+    size: int
+    original_size: int
+
+    def write(self, tx: Tx) -> None:
+        """Put it down, unless something is known of the recording's copy already."""
+        now_us = micros(tx.now)
+        replaced_us = now_us if self.state == "replaced" else None
+        tx.execute(
+            "INSERT INTO compression (recording_id, state, copy_id, name, sha256, size, original_size, bitrate, "
+            "made_us, verified_us, replaced_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (recording_id) DO NOTHING",
+            (
+                self.recording_id,
+                self.state,
+                self.copy_id,
+                self.name,
+                self.sha256,
+                self.size,
+                self.original_size,
+                NOBODY_KNOWS,
+                now_us,
+                replaced_us,
+                replaced_us,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRemembered:
+    """What a copy was made of, and what does not lie there any more: an item without a file, as it was before the
+    ledger was lost. Name, path and evidence are those of the source."""
+
+    copy_id: int
+    sha256: str
+    size: int
+    name: str
+    path: str
+    evidence: str
+    mtime_ns: int
+
+    def write(self, tx: Tx) -> None:
+        """Put it down once, beside the copy's own item."""
+        tx.execute(
+            "INSERT INTO item (host_id, role, kind, sha256, size, evidence, name, path, mtime_ns, first_seen_us) "
+            "SELECT host_id, role, kind, ?, ?, ?, ?, ?, ?, first_seen_us FROM item WHERE id = ? "
+            "ON CONFLICT (role, sha256, evidence) DO NOTHING",
+            (self.sha256, self.size, self.evidence, self.name, self.path, self.mtime_ns, self.copy_id),
+        )
+
+
+def made_anew(read: Reader) -> datetime | None:
+    """When this ledger was made anew out of folders and storage; None for one that never was lost."""
+    rows = read.rows("SELECT value FROM meta WHERE key = 'rebuilt_us'")
+    return moment(int(rows[0]["value"])) if rows else None
+
+
+def item_of_source(read: Reader, sha256: str, evidence: str) -> int | None:
+    """The recordings' item of this content whose name said this; any of that content where none said it."""
+    rows = read.rows(
+        "SELECT id FROM item WHERE role = 'recordings' AND sha256 = ? ORDER BY evidence != ?, id LIMIT 1",
+        (sha256, evidence),
+    )
+    return int(rows[0]["id"]) if rows else None
 
 
 def compressed(read: Reader, recording_id: int) -> Compressed | None:

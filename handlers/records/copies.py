@@ -53,6 +53,21 @@ def copies(read: Reader, subject: int) -> tuple[Copy, ...]:
     return tuple(_copy_of(row) for row in rows)
 
 
+def is_witnessed(read: Reader, sha256: str) -> bool:
+    """Whether a sidecar that outlived the ledger says that a recording of this content lies in storage."""
+    return bool(read.rows("SELECT 1 FROM witnessed WHERE sha256 = ?", (sha256,)))
+
+
+def calls_to_name(read: Reader) -> tuple[int, ...]:
+    """Of the newest calls, those whose id in the CRM was fixed after their sidecar was meant to be written."""
+    rows = read.rows(
+        "SELECT conversation_id FROM call JOIN copy ON subject_id = conversation_id AND role = 'sidecar' "
+        "WHERE conversation_id > (SELECT max(conversation_id) - 5000 FROM call) AND call_id IS NOT NULL "
+        "AND copy.state = 'verified' AND fixed_us > intended_us ORDER BY conversation_id"
+    )
+    return tuple(row["conversation_id"] for row in rows)
+
+
 def copies_of_item(read: Reader, item: int) -> tuple[Copy, ...]:
     """Every copy that holds an item's very bytes."""
     rows = read.rows("SELECT * FROM copy WHERE item_id = ? ORDER BY place, key", (item,))

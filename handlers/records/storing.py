@@ -164,6 +164,17 @@ class CopyBound:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingWitnessed:
+    """A sidecar that outlived the ledger says that a recording of this content lies in storage."""
+
+    sha256: str
+
+    def write(self, tx: Tx) -> None:
+        """Remember it for when its call is stored again."""
+        tx.execute("INSERT OR IGNORE INTO witnessed (sha256) VALUES (?)", (self.sha256,))
+
+
+@dataclass(frozen=True, slots=True)
 class MultipartBegun:
     """The service gave an upload in parts this id."""
 

@@ -119,11 +119,12 @@ def sidecar(
     audio: Sequence[tuple[Recording, Item, str]],
     texts: Mapping[str, tuple[Item, str]],
     number: str | None,
+    crm_id: str | None,
 ) -> str:
     """The call's own JSON, written last: what is in it lies there.
 
     ``audio`` is each recording with its item and key; ``texts`` the items of transcript and lead with their keys. The
-    caller's number is kept as a keyed hash.
+    caller's number is kept as a keyed hash; ``crm_id`` is the call's id in the CRM, once it has one.
     """
     started = conversation.start_at if conversation is not None else None
     heard = [recording.start_at for recording, _, _ in audio if recording.start_at is not None]
@@ -139,6 +140,7 @@ def sidecar(
             "conversation_id": name,
             "session_id": None if conversation is None else _numberless(conversation.session_id),
             "direction": "inbound",
+            **({} if crm_id is None else {"crm": {"id": crm_id}}),
             "started_at": maybe_stamp(started),
             "ended_at": maybe_stamp(ended),
             "duration_s": None if longest is None else round(longest, 6),

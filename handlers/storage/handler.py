@@ -252,7 +252,8 @@ class LetGoHandler:
 
 @dataclass(frozen=True, slots=True)
 class SweepHandler:
-    """Looks by the clock for what nobody woke: recordings that no call claims, copies that wait to move."""
+    """Looks by the clock for what nobody woke: recordings that no call claims, sidecars that do not name the call's id
+    in the CRM yet, copies that wait to move."""
 
     wait: timedelta
     kinds = (SWEEP,)
@@ -262,6 +263,7 @@ class SweepHandler:
         del job
         lone = records.lone_recordings(read, read.now - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
+        then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
         if records.bound_copies(read, 1):
             then.append(JobSpec(DRAIN, S3))
         return Planned(then=tuple(then))

@@ -112,6 +112,7 @@ class Planner:
             audio=[(recording, item, keys[item.id]) for recording, item in self._recordings],
             texts=texts,
             number=self._members.number,
+            crm_id=self._crm_id(),
         )
         return self._written("sidecar", text, "application/json", self._audio_folder(f"{self.name}_call.json"))
 
@@ -131,12 +132,19 @@ class Planner:
         name = conversation_name(None if conversation is None else conversation.session_id, group, item.sha256)
         return name, members.started_at.strftime("%Y-%m-%d")
 
+    def _crm_id(self) -> str | None:
+        """The call's id in the CRM, if it is fixed."""
+        members = self._members
+        call = None if members.conversation is None else records.call(self._read, members.subject)
+        return None if call is None else call.call_id
+
     def _held(self, item: Item) -> Item:
         """The recording itself; its compressed copy where that alone is left of it, in folders and in storage."""
         standing = records.standing_for(self._read, item.id)
-        if standing == item.id or any(c.state == "verified" for c in records.copies_of_item(self._read, item.id)):
-            return item
-        return self._read.item(standing)
+        copies = records.copies_of_item(self._read, item.id)
+        lost = any(copy.state != "verified" and copy.lost_at is not None for copy in copies)
+        there = any(copy.state == "verified" for copy in copies) or records.is_witnessed(self._read, item.sha256)
+        return item if standing == item.id or (there and not lost) else self._read.item(standing)
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         keys = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from daemon.contract import (
+    Fact,
     Fields,
     JobSpec,
     Lane,
@@ -20,6 +21,7 @@ from daemon.contract import (
     Scheduled,
     Serving,
     Subject,
+    Witness,
 )
 from handlers import records
 from handlers.settings import StorageSettings
@@ -147,6 +149,7 @@ def room(
         redo={kind: redo(places, kind) for kind in (STORE, LONE)},
         status=lambda read: status(read, places),
         traces=partial(traces, local, s3),
+        heard=heard,
         witnesses=partial(witnesses, (local,) if s3 is None else (local, s3), settings.s3.prefix),
         explain=explain,
         failures=failures,
@@ -177,6 +180,11 @@ def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
 def status(read: Reader, places: Places) -> Fields:
     """Where copies belong, how many are verified where, and what waits."""
     return {"home": places.home, **records.copy_counts(read)}
+
+
+def heard(witnesses: Sequence[Witness], _delivered: bool) -> tuple[Fact, ...]:
+    """Which recordings lie in storage, as sidecars say, kept until their calls are stored again."""
+    return tuple(records.RecordingWitnessed(sha256) for witness in witnesses for sha256 in witness.recordings)
 
 
 def explain(read: Reader, subject: str) -> Fields | None:

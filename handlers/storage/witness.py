@@ -16,6 +16,9 @@ SUFFIX = "_call.json"
 LARGEST = 1 << 20
 """Bytes of a sidecar that are read; real ones have a few thousand."""
 
+MOST = 100
+"""Recordings of one call that are heard of."""
+
 _CALL_ID = re.compile(r"CALL-\d{8}-\d{6}-\d{5}(?:-\d{4})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -37,11 +40,14 @@ def told(raw: bytes) -> Iterator[Witness]:
         return
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         return
-    call_id = document.get("call_id")
-    for role in ("document", "transcript"):
-        text = document.get(role)
-        sha256 = text.get("sha256") if isinstance(text, dict) else None
-        if _SHA256.fullmatch(str(sha256)):
-            known = isinstance(call_id, str) and _CALL_ID.fullmatch(call_id)
-            yield Witness(str(sha256), str(call_id) if known else "")
-            return
+    crm, audio, text = document.get("crm"), document.get("audio"), document.get("transcript")
+    call_id = crm.get("id") if isinstance(crm, dict) else None
+    known = isinstance(call_id, str) and _CALL_ID.fullmatch(call_id)
+    recordings = [_sha256(one) for one in audio if isinstance(one, dict)] if isinstance(audio, list) else []
+    yield Witness(_sha256(text), str(call_id) if known else "", tuple(one for one in recordings[:MOST] if one))
+
+
+def _sha256(part: object) -> str:
+    """The hash that a part of a sidecar names; empty where it names none."""
+    given = str(part.get("sha256")) if isinstance(part, dict) else ""
+    return given if _SHA256.fullmatch(given) else ""

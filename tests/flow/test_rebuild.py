@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
+
+import pytest
 
 from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import at_work, delivered, requests
+from tests.support import audio
 from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
 
@@ -38,3 +42,59 @@ def test_a_rebuilt_ledger_knows_the_same_hours_and_ids_and_sends_nothing_again(s
         FieldCall(5).drop(site)
         eventually(lambda: crm.records == 4, "what is new is delivered")
     assert len(requests(crm, "call")) == sent + 1
+
+
+COMPRESSING = {
+    "CALLSPOOL_COMPRESS__TIERS": "[{after: 0s, bitrate: 16k}]",
+    "CALLSPOOL_COMPRESS__AT": '"0 0 1 1 *"',
+    "CALLSPOOL_COMPRESS__WORKERS": "1",
+}
+
+
+@pytest.mark.parametrize("kept", ["0s", "24h"])
+def test_compressed_copies_are_known_again_and_counted_stored_and_sent_once(
+    site: Site, crm: LoopbackCrm, kept: str
+) -> None:
+    """With the originals gone, and with them beside their copies yet."""
+    site.environ.update(COMPRESSING, CALLSPOOL_COMPRESS__KEEP_ORIGINAL=kept)
+    spoken = audio.talk([(0.4, 1.9), (2.4, 3.6)], 4, rate=audio.RATE, noise_db=-60)
+    with at_work(site) as daemon:
+        for nth in range(2):
+            call = FieldCall(nth, seconds=4)
+            call.drop_transcript(site)
+            name = call.recording_name.removesuffix("ogg") + "wav"
+            audio.encode(site.recordings / name, spoken[nth:], container="wav", codec="pcm_s16le")
+        delivered(daemon, site, 2)
+        written = "SELECT count(*) FROM copy WHERE role = 'sidecar' AND state = 'verified'"
+        eventually(lambda: site.rows(written)[0][0] == 2, "every sidecar is written")
+        eventually(lambda: len(os.listdir(site.folder / "processed_uploads")) == 2, "every marker is written")
+    wanted = "replaced" if kept == "0s" else "verified"
+    site.command("compress")
+    states = "SELECT state FROM compression"
+    assert [row[0] for row in site.rows(states)] == [wanted] * 2
+    hours, before = tuple(site.rows(HOURS)[0]), told(site)
+    calls, stored = list(map(tuple, site.rows(CALLS))), listing(site.folder / "uploads")
+    shutil.rmtree(site.folder / "state")
+
+    assert site.ask("ledger", "rebuild")["sidecars"] == 2
+    with at_work(site):
+        eventually(lambda: tuple(site.rows(HOURS)[0]) == hours, "the same hours")
+        eventually(lambda: list(map(tuple, site.rows(CALLS))) == calls, "the same calls under the same ids")
+        eventually(lambda: [row[0] for row in site.rows(states)] == [wanted] * 2, "the copies")
+        eventually(lambda: site.rows(written)[0][0] == 2, "every sidecar is written")
+        eventually(site.idle, "nothing is open")
+    assert (len(requests(crm, "call")), len(requests(crm, "upload"))) == (2, 2)
+    assert told(site) == before
+    assert listing(site.folder / "uploads") == stored
+    assert site.command("verify", "--deep", "100%").returncode == 0
+
+
+def told(site: Site) -> tuple[object, ...]:
+    """What a person is told of hours and savings."""
+    summary, savings = site.ask("report")["summary"], site.ask("savings")
+    return summary["total_conversations"], summary["total_hours"], savings["savings"], savings["compressed_size"]
+
+
+def listing(folder: Path) -> list[str]:
+    """Every file below, by name."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
