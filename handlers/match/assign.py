@@ -160,15 +160,17 @@ def recording_weights(
     now_ms: int | None,
 ) -> dict[tuple[str, int], float]:
     """The weight of each pair that may be one, as ``posterior`` takes it. ``now_ms`` None: as once nobody waits."""
+    odds = experience.last_log_odds
     weights = {}
-    for (key, number), evidence in pairs.items():
-        waits = now_ms is not None
-        odds = experience.log_odds(
-            told_waits=waits and now_ms < tolds[number].registered_ms + wait_ms,  # type: ignore[operator]
-            group_waits=waits and now_ms < groups[key].registered_ms + wait_ms,  # type: ignore[operator]
-        )
-        if evidence.log_share + odds > LEAST_LOG_WEIGHT:
-            weights[key, number] = math.exp(min(MOST_LOG_WEIGHT, evidence.log_share + odds))
+    for pair, evidence in pairs.items():
+        if now_ms is not None:
+            odds = experience.log_odds(
+                told_waits=now_ms < tolds[pair[1]].registered_ms + wait_ms,
+                group_waits=now_ms < groups[pair[0]].registered_ms + wait_ms,
+            )
+        log_weight = evidence.log_share + odds
+        if log_weight > LEAST_LOG_WEIGHT:
+            weights[pair] = math.exp(min(MOST_LOG_WEIGHT, log_weight))
     return telling(weights)
 
 
@@ -178,16 +180,24 @@ def telling(weights: Mapping[tuple[P, int], float]) -> dict[tuple[P, int], float
     Such a pair could only be part of the truth if both its files lost far better partners at once. The pairs come in
     one order whoever was found first, so that sums are the same to the last bit.
     """
-    ours_best: dict[P, float] = defaultdict(lambda: 1.0)
-    theirs_best: dict[int, float] = defaultdict(lambda: 1.0)
+    ours_best: dict[P, float] = {}
+    theirs_best: dict[int, float] = {}
     for (ours, theirs), weight in weights.items():
-        ours_best[ours] = max(ours_best[ours], weight)
-        theirs_best[theirs] = max(theirs_best[theirs], weight)
-    return {
-        (ours, theirs): weight
-        for (ours, theirs), weight in sorted(weights.items(), key=lambda pair: (pair[0][1], str(pair[0][0])))
-        if weight >= FAINT * min(ours_best[ours], theirs_best[theirs])
-    }
+        if weight > ours_best.get(ours, 1.0):
+            ours_best[ours] = weight
+        if weight > theirs_best.get(theirs, 1.0):
+            theirs_best[theirs] = weight
+    kept = [
+        pair
+        for pair, weight in weights.items()
+        if weight >= FAINT * min(ours_best.get(pair[0], 1.0), theirs_best.get(pair[1], 1.0))
+    ]
+    kept.sort(key=_by_call)
+    return {pair: weights[pair] for pair in kept}
+
+
+def _by_call(pair: tuple[Hashable, int]) -> tuple[int, str]:
+    return pair[1], str(pair[0])
 
 
 def in_time(tolds: Iterable[Told]) -> list[int]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 from handlers.match.offsets import Offsets, Table
@@ -159,12 +159,9 @@ class Experience:
     no_recording: float = 0.04
     no_conversation: float = 0.04
 
-    def length_density(self, seconds: float) -> float:
+    def length_density(self, length_ms: int) -> float:
         """How probable a call of this length is, per second: log-normal, and a tenth for any length up to two hours."""
-        s = max(1.0, seconds)
-        z = (math.log(s) - self.length_mean) / self.length_spread
-        usual = math.exp(-0.5 * z * z) / (s * self.length_spread * 2.5066282746310002)
-        return 0.9 * usual + 0.1 / (s * 8.88)
+        return _length_density(length_ms, self.length_mean, self.length_spread)
 
     def log_odds(self, *, told_waits: bool, group_waits: bool) -> float:
         """That both files of a call are here, over that either partner is missing, as a logarithm.
@@ -181,6 +178,15 @@ class Experience:
     def last_log_odds(self) -> float:
         """The same once nobody waits any more."""
         return self.log_odds(told_waits=False, group_waits=False)
+
+
+@lru_cache(maxsize=4096)
+def _length_density(length_ms: int, mean: float, spread: float) -> float:
+    """Kept for a while, since a recording is held against everybody near it."""
+    s = max(1.0, length_ms / 1000)
+    z = (math.log(s) - mean) / spread
+    usual = math.exp(-0.5 * z * z) / (s * spread * 2.5066282746310002)
+    return 0.9 * usual + 0.1 / (s * 8.88)
 
 
 CLOSE_S = 30.0
@@ -207,11 +213,16 @@ def weigh_recording(
 
     ``rate`` is the number of calls a second around them; ``offset_ms`` is added to the recording's times.
     """
-    rate = max(rate, FASTEST_RATE)
+    if rate < FASTEST_RATE:
+        rate = FASTEST_RATE
     if refused or marked(group, told):
         return _weighed(group, told, experience, rate, offset_ms, refused=refused)
     share = times_share(group, told, experience, rate, offset_ms)
-    return Evidence(share, lambda: _weighed(group, told, experience, rate, offset_ms, refused=False).said)
+    return Evidence(share, partial(_told_of, group, told, experience, rate, offset_ms))
+
+
+def _told_of(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> Said:
+    return _weighed(group, told, experience, rate, offset_ms, refused=False).said
 
 
 def _weighed(
@@ -250,36 +261,40 @@ def times_share(group: Group, told: Told, experience: Experience, rate: float, o
     """What the terms of the times add up to, without making them: all that most pairs of a crowd are ever asked."""
     if not told.readings or group.start_ms is None:
         return IMPOSSIBLE
+    if len(told.readings) == 1:
+        return _reading_share(group, told.readings[0], experience, rate, offset_ms)
     shares = [_reading_share(group, reading, experience, rate, offset_ms) for reading in told.readings]
     best = max(shares)
-    if len(shares) == 1 or best == IMPOSSIBLE:
+    if best == IMPOSSIBLE:
         return best
     return best + math.log(sum(math.exp(share - best) for share in shares) / len(shares))
 
 
 def _reading_share(group: Group, reading: Reading, experience: Experience, rate: float, offset_ms: int) -> float:
     """The share of one reading, as ``_times`` has it."""
-    offsets, recorder, by_mtime = experience.offsets, group.recorder, group.by_mtime
+    by_mtime = group.by_mtime
+    offsets = experience.offsets
+    starts, ends = offsets.both(group.recorder, reading.start_anchor, reading.end_anchor, by_mtime=by_mtime)
     assert group.start_ms is not None
     start_ms, end_ms = reading.start_ms, reading.end_ms
     begun_ms = group.start_ms + offset_ms
     share, chance = 1.0, rate
     if start_ms is not None and not (by_mtime and end_ms is not None):
-        share = offsets.table(recorder, "start", reading.start_anchor, by_mtime=by_mtime).at(begun_ms - start_ms)
+        share = starts.at(begun_ms - start_ms)
         if not share:
             return IMPOSSIBLE
         share /= chance
         chance = 0.0
     if end_ms is not None:
         apart_ms = begun_ms + group.length_ms - end_ms
-        density = offsets.table(recorder, "end", reading.end_anchor, by_mtime=by_mtime).at(apart_ms)
+        density = ends.at(apart_ms)
         if start_ms is not None and apart_ms < 0 and not by_mtime:
             density = _cut_short(group, reading, apart_ms, density)
-        share *= density / (chance or experience.length_density(group.length_ms / 1000))
+        share *= density / (chance or experience.length_density(group.length_ms))
         if by_mtime and start_ms is not None:
             length_ms = group.length_ms - (end_ms - start_ms)
-            table = offsets.table(recorder, "length", "field", by_mtime=True)
-            share *= table.at(length_ms) / experience.length_density(group.length_ms / 1000)
+            lengths = offsets.table(group.recorder, "length", "field", by_mtime=True)
+            share *= lengths.at(length_ms) / experience.length_density(group.length_ms)
     elif chance:
         return IMPOSSIBLE
     return math.log(share) if share > 0 else IMPOSSIBLE
@@ -375,7 +390,7 @@ def _times(
     """Start and end (or length) of one reading: terms, their share, and what they would teach."""
     offsets, recorder, by_mtime = experience.offsets, group.recorder, group.by_mtime
     assert group.start_ms is not None
-    begun_ms, length_s = group.start_ms + offset_ms, group.length_ms / 1000
+    begun_ms = group.start_ms + offset_ms
     start_ms = end_ms = length_ms = None
     terms: list[Term] = []
     chance = rate  # of the first term; the second is held against how long calls are
@@ -383,7 +398,7 @@ def _times(
         start_ms = begun_ms - reading.start_ms
         table = offsets.table(recorder, "start", reading.start_anchor, by_mtime=by_mtime)
         terms.append(_term("start", start_ms, table, table.at(start_ms), chance))
-        chance = experience.length_density(length_s)
+        chance = experience.length_density(group.length_ms)
     if reading.end_ms is not None:
         end_ms = begun_ms + group.length_ms - reading.end_ms
         table = offsets.table(recorder, "end", reading.end_anchor, by_mtime=by_mtime)
@@ -391,7 +406,7 @@ def _times(
         if reading.start_ms is not None and end_ms < 0 and not by_mtime:
             density = _cut_short(group, reading, end_ms, density)
         terms.append(_term("end", end_ms, table, density, chance))
-        chance = experience.length_density(length_s)
+        chance = experience.length_density(group.length_ms)
         if by_mtime and reading.start_ms is not None:
             length_ms = group.length_ms - (reading.end_ms - reading.start_ms)
             table = offsets.table(recorder, "length", "field", by_mtime=True)

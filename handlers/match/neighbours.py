@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from handlers.match.assign import FAINT
-from handlers.match.evidence import LEAST_LOG_WEIGHT, Evidence
+from handlers.match.evidence import IMPOSSIBLE, LEAST_LOG_WEIGHT, Evidence
 
 MOST_CALLS = 20
 """Conversations a walk expands."""
+
+LOG_FAINT = math.log(FAINT)
 
 JUDGED = 4
 """Where a walk from a partner did not end, so many conversations are decided: those that want it most."""
@@ -67,7 +69,7 @@ class Source(ABC, Generic[P]):
 def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS) -> Walked[P]:
     """Everybody who has to do with ``start``, nearest first."""
     found: Walked[P] = Walked()
-    far: dict[Node, int] = {start: 0}
+    met: set[Node] = {start}
     queue = deque([start])
     expanded: set[Node] = set()
     faint: set[Node] = set()
@@ -79,11 +81,11 @@ def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS) -> Walked
         for other, followed in _edges(node, source, found):
             if not followed:
                 faint.add(other)
-            elif other not in far:
-                far[other] = far[node] + 1
+            elif other not in met:
+                met.add(other)
                 queue.append(other)
-    found.outside = _keys(far.keys() - expanded)
-    found.faint = _keys(faint - far.keys())
+    found.outside = _keys(met - expanded) if queue else frozenset()
+    found.faint = _keys(faint - met)
     found.judged = frozenset(cast("int", key) for kind, key in expanded if kind == "call")
     if queue:
         found.judged &= _nearest(start, found)
@@ -105,18 +107,26 @@ def _nearest(start: Node, found: Walked[P]) -> frozenset[int]:
 def _edges(node: Node, source: Source[P], found: Walked[P]) -> list[tuple[Node, bool]]:
     """Where a node's edges lead, and whether they are to be followed; every pair that is looked at is kept."""
     kind, key = node
+    known = found.pairs
+    others: Sequence[P | int]
     if kind == "call":
         number = cast("int", key)
-        pairs = [(ours, number) for ours in source.partners(number)]
+        others = source.partners(number)
+        pairs = [(ours, number) for ours in others]
     else:
-        pairs = [(cast("P", key), number) for number in source.calls(cast("P", key))]
+        mine = cast("P", key)
+        others = source.calls(mine)
+        pairs = [(mine, number) for number in others]
+    beyond: Literal["call", "partner"] = "partner" if kind == "call" else "call"
     edges: list[tuple[Node, float]] = []
-    for ours, number in pairs:
-        evidence = found.pairs.get((ours, number))
+    most = IMPOSSIBLE
+    for other, pair in zip(others, pairs, strict=True):
+        evidence = known.get(pair)
         if evidence is None:
-            evidence = found.pairs[ours, number] = source.weigh(ours, number)
-        log_weight = evidence.log_share + source.log_odds(number)
+            evidence = known[pair] = source.weigh(*pair)
+        log_weight = evidence.log_share + source.log_odds(pair[1])
         if log_weight > LEAST_LOG_WEIGHT:
-            edges.append((("partner", ours) if kind == "call" else ("call", number), log_weight))
-    least = max((log_weight for _, log_weight in edges), default=0.0) + math.log(FAINT)
+            edges.append(((beyond, other), log_weight))
+            most = max(most, log_weight)
+    least = most + LOG_FAINT
     return [(other, log_weight >= least) for other, log_weight in edges]

@@ -184,6 +184,21 @@ class Offsets:
             found = self._tables[asked] = self._made(key)
         return found
 
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, Anchor, Anchor, bool], tuple[Table, Table]]:
+        return {}
+
+    def both(self, recorder: str, start_anchor: Anchor, end_anchor: Anchor, *, by_mtime: bool) -> tuple[Table, Table]:
+        """The densities of start and end for one recorder, asked for at once."""
+        asked = (recorder, start_anchor, end_anchor, by_mtime)
+        found = self._pairs.get(asked)
+        if found is None:
+            found = self._pairs[asked] = (
+                self.table(recorder, "start", start_anchor, by_mtime=by_mtime),
+                self.table(recorder, "end", end_anchor, by_mtime=by_mtime),
+            )
+        return found
+
     def _made(self, key: Key) -> Table:
         prior = _prior_table(key.quantity, key.anchor, by_mtime=key.by_mtime, reach_ms=self.reach_ms)
         taught = [ms for lesson in self.lessons.get(key.recorder, ()) if (ms := _taught(lesson, key)) is not None]

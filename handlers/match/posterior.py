@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 L = TypeVar("L", bound=Hashable)
 R = TypeVar("R", bound=Hashable)
@@ -52,8 +52,7 @@ class TooWide(Exception):
     """The frontier has more states than can be added up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Belief(Generic[L]):
+class Belief(NamedTuple, Generic[L]):
     """What is known of one right node's partner.
 
     ``pairs`` is the probability of each candidate, ``doubt`` what is left of one for each, added up rather than
@@ -83,24 +82,19 @@ def beliefs(
     nodes are those whose own candidates are not all among the pairs: what they do is not known. ``faint`` ones are not
     known either, but all their pairs weigh next to nothing beside others of their partners.
     """
-    unknown = {*outside, *faint}
-    known = {pair: weight for pair, weight in weights.items() if not unknown.intersection(pair)}
-    inside = Graph(known, [node for node in order if node not in unknown])
-    whole = Graph(weights, order)
+    unknown: Collection[Hashable] = {*outside, *faint}
+    graph = Graph(weights, order)
     found: dict[R, Belief[L]] = {}
-    for part in inside.components():
-        asked = [node for node in part if wanted is None or node in wanted]
-        if not asked:
-            continue
-        beside = [node for node in whole.beside(part) if node not in inside.of_right and node not in inside.of_left]
+    for part, beside in graph.parts(order if wanted is None else wanted, unknown):
         try:
-            if any(node in outside for node in beside):
+            if not beside.isdisjoint(outside):
                 raise TooWide
-            told = exact(inside, part, most_states)
+            told = exact(graph, part, most_states, unknown if beside else ())
         except TooWide:
-            found.update({node: bounded(whole, node, unknown, most_states) for node in asked})
+            asked = [node for node in part if wanted is None or node in wanted]
+            found.update({node: bounded(graph, node, unknown, most_states) for node in asked})
         else:
-            found.update(told if not beside else _clouded(whole, told, unknown))
+            found.update(_clouded(graph, told, unknown) if beside else told)
     return found
 
 
@@ -109,19 +103,27 @@ def _clouded(graph: Graph[L, R], told: Mapping[R, Belief[L]], unknown: Collectio
 
     A pair of weight w is part of the truth with a probability of at most w times that of its known node being free.
     """
-    taken: dict[L, float] = defaultdict(float)
+    taken: dict[L, float] = {}
     for belief in told.values():
         for left, share in belief.pairs.items():
-            taken[left] += share
-    loose = {
-        left: max(0.0, 1.0 - share)
-        * sum(graph.of_right[right][left] for right in graph.of_left[left] if right in unknown)
-        for left, share in taken.items()
-    }
+            taken[left] = taken.get(left, 0.0) + share
+    loose: dict[L, float] = {}
+    for left, share in taken.items():
+        wanted = 0.0
+        for right in graph.of_left[left]:
+            if right in unknown:
+                wanted += graph.of_right[right][left]
+        loose[left] = max(0.0, 1.0 - share) * wanted
     found = {}
     for node, belief in told.items():
-        away = belief.alone * sum(weight for left, weight in graph.of_right[node].items() if left in unknown)
-        clouds = min(1.0, away + sum(loose[left] for left in belief.pairs))
+        wants = clouds = 0.0
+        for left, weight in graph.of_right[node].items():
+            if left in unknown:
+                wants += weight
+            else:
+                clouds += loose[left]
+        away = belief.alone * wants
+        clouds = min(1.0, away + clouds)
         found[node] = Belief(
             {left: share * (1.0 - clouds) for left, share in belief.pairs.items()},
             {left: min(1.0, doubt + clouds) for left, doubt in belief.doubt.items()},
@@ -144,39 +146,54 @@ class Graph(Generic[L, R]):
                 self.of_right[right][left] = weight
                 self.of_left[left].append(right)
 
-    def components(self) -> Iterable[list[R]]:
-        """Right nodes that have to do with one another, each part in order; those who have nobody by themselves."""
+    def parts(self, starts: Iterable[R], unknown: Collection[Hashable]) -> Iterable[tuple[list[R], set[Hashable]]]:
+        """The known right nodes that have to do with ``starts`` by way of known ones, each part in order, with the
+        unknown nodes of either side beside it; those who have nobody by themselves."""
         seen: set[R] = set()
-        for start in self.of_right:
-            if start in seen:
-                continue
-            seen.add(start)
-            part, lefts = [start], set[L]()
-            for node in part:  # grows while it is walked
-                for left in self.of_right[node]:
-                    if left not in lefts:
-                        lefts.add(left)
-                        fresh = [right for right in self.of_left[left] if right not in seen]
-                        seen.update(fresh)
-                        part += fresh
-            yield sorted(part, key=self.place.__getitem__)
+        for start in starts:
+            if start not in seen and start not in unknown and start in self.of_right:
+                part, beside = self._part(start, unknown)
+                seen.update(part)
+                yield part, beside
 
-    def beside(self, part: Iterable[R]) -> set[Hashable]:
-        """The nodes of either side that have a pair with a part's nodes."""
-        lefts = {left for right in part for left in self.of_right[right]}
-        return {*lefts, *(right for left in lefts for right in self.of_left[left])}
+    def _part(self, start: R, unknown: Collection[Hashable]) -> tuple[list[R], set[Hashable]]:
+        rights, lefts, beside = {start: None}, set[L](), set[Hashable]()
+        queue = [start]
+        for node in queue:  # grows while it is walked
+            for left in self.of_right[node]:
+                if left in lefts:
+                    continue
+                lefts.add(left)
+                hidden = left in unknown
+                if hidden:
+                    beside.add(left)
+                for right in self.of_left[left]:
+                    if right in unknown:
+                        beside.add(right)
+                    elif not hidden and right not in rights:
+                        rights[right] = None
+                        queue.append(right)
+        return sorted(queue, key=self.place.__getitem__), beside
 
 
-def exact(graph: Graph[L, R], part: Sequence[R], most_states: int = MOST_STATES) -> dict[R, Belief[L]]:
-    """The beliefs of one part, all matchings added up. Raises TooWide."""
+def exact(
+    graph: Graph[L, R], part: Sequence[R], most_states: int = MOST_STATES, unknown: Collection[Hashable] = ()
+) -> dict[R, Belief[L]]:
+    """The beliefs of one part, all matchings added up, ``unknown`` left nodes left out. Raises TooWide."""
+    rows: list[Mapping[L, float]] = [graph.of_right[right] for right in part]
+    if unknown:
+        rows = [{left: weight for left, weight in row.items() if left not in unknown} for row in rows]
     if len(part) == 1:
-        return {part[0]: lone(graph.of_right[part[0]])}
-    return _swept([graph.of_right[right] for right in part], part, most_states)
+        return {part[0]: lone(rows[0])}
+    return _swept(rows, part, most_states)
 
 
 def lone(candidates: Mapping[L, float]) -> Belief[L]:
     """The belief of a node whose candidates nobody else wants."""
     total = 1.0 + sum(candidates.values())
+    if len(candidates) == 1:
+        ((left, weight),) = candidates.items()
+        return Belief({left: weight / total}, {left: 1.0 / total}, 1.0 / total, weight / total)
     return Belief(
         pairs={left: weight / total for left, weight in candidates.items()},
         doubt={

@@ -69,22 +69,18 @@ class Plain(Source[str]):
             return ()
         near: dict[str, None] = {}
         for ms in _starts(self.tolds[number]):
-            near.update(
-                dict.fromkeys(
-                    between(self._group_starts, ms - self._offset_ms + NEAR_MS[0], ms - self._offset_ms + NEAR_MS[1])
-                )
-            )
-        return [key for key in near if key not in self._settled]
+            middle = ms - self._offset_ms
+            near.update(dict.fromkeys(between(self._group_starts, middle + NEAR_MS[0], middle + NEAR_MS[1])))
+        return [key for key in near if key not in self._settled] if self._settled else list(near)
 
     def calls(self, ours: str) -> Sequence[int]:
         """Open conversations whose start lies within reach."""
         start_ms = self.groups[ours].start_ms
         if start_ms is None or ours in self._settled:
             return ()
-        near = dict.fromkeys(
-            between(self._told_starts, start_ms + self._offset_ms - NEAR_MS[1], start_ms + self._offset_ms - NEAR_MS[0])
-        )
-        return [number for number in near if number not in self._settled]
+        middle = start_ms + self._offset_ms
+        near = dict.fromkeys(between(self._told_starts, middle - NEAR_MS[1], middle - NEAR_MS[0]))
+        return [number for number in near if number not in self._settled] if self._settled else list(near)
 
     def weigh(self, ours: str, number: int) -> Evidence:
         """The evidence of one pair."""
@@ -124,12 +120,7 @@ def _starts(told: Told) -> list[int]:
 
 def between(pairs: Sequence[tuple[int, K]], first_ms: int, last_ms: int) -> Iterable[K]:
     """The keys of sorted (time, key) pairs from one moment to another."""
-    first = bisect_left(pairs, (first_ms,))
-    for place in range(first, len(pairs)):
-        ms, key = pairs[place]
-        if ms > last_ms:
-            return
-        yield key
+    return [key for _, key in pairs[bisect_left(pairs, (first_ms,)) : bisect_left(pairs, (last_ms + 1,))]]
 
 
 def _count(pairs: Sequence[tuple[int, K]], middle: int, reach_ms: int) -> int:
