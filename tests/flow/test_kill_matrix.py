@@ -1,4 +1,4 @@
-"""kill -9 at every named point of every transition and around every effect: nothing lost, nothing twice.
+"""kill -9 at every named point of every transition: nothing lost, nothing twice.
 
 One run without a kill, its trace written down, enumerates the points. Then each is tried: the daemon is killed there,
 started again, and must finish the same calls. What it passes meanwhile is written down too, so that a point that only
@@ -44,6 +44,10 @@ Kill = str
 
 AT_WORK = 2
 """Stories played at once: as many as the smallest machine that runs the tests has cores."""
+
+
+A_STORY = 5
+"""Kills told in one story where not each needs its own: starting again is most of what a kill costs."""
 
 
 @dataclass
@@ -215,8 +219,12 @@ def points_of(trace: Path) -> Counter[str]:
     return Counter(line.partition(" ")[0] for line in lines)
 
 
+BY_THE_CLOCK = frozenset({"schedule.run.committing", "schedule.run.committed"})
+"""Passed only where a story happens to see a minute at which something is due: ``test_schedule`` holds that commit."""
+
+
 def names_of(stories: Iterable[Story]) -> set[str]:
-    return {name for story in stories for points in story.passed for name in points}
+    return {name for story in stories for points in story.passed for name in points} - BY_THE_CLOCK
 
 
 def covered_by(stories: Iterable[Story]) -> set[str]:
@@ -230,36 +238,40 @@ def play_all(plans: Iterable[Sequence[Kill]], *, dropping: int) -> list[Story]:
 
 
 def ways_back(stories: Sequence[Story], name: str) -> list[tuple[Kill, ...]]:
-    """Kills that lead to a point which was only passed after one: those of its story, then the point itself."""
-    return [
+    """Kills that lead to a point which no kill hit yet: those of a story that passed it, then the point itself. The
+    shortest come first: they are the surest."""
+    ways = [
         (*story.kills[:number], f"{name}:1")
         for story in stories
         for number, points in enumerate(story.passed)
-        if points[name] and story.hit[:number] == list(story.kills[:number])
+        if points[name]
     ]
+    return sorted(ways, key=len)
 
 
-def matrix(chosen: Callable[[str, int], bool], *, dropping: int) -> None:
-    """Try every chosen visit, then every name that only the way back passed, until no name is left uncovered."""
+def in_rows(kills: Sequence[Kill], length: int) -> list[tuple[Kill, ...]]:
+    """The kills in stories of so many each, every story through the whole life of the calls."""
+    rows = -(-len(kills) // length)
+    return [tuple(kills[first::rows]) for first in range(rows)]
+
+
+def matrix(chosen: Callable[[str, int], bool], *, dropping: int, a_story: int = 1) -> None:
+    """Try every chosen visit, ``a_story`` of them in one story, then every name that was not hit or that only the way
+    back passed, until no name is left uncovered."""
     reference = play((), dropping=dropping)
     (passed,) = reference.passed
-    first = [(f"{name}:{n}",) for name, visits in passed.items() for n in range(1, visits + 1) if chosen(name, n)]
-    stories = [reference, *play_all(first, dropping=dropping)]
+    first = [f"{name}:{n}" for name, visits in passed.items() for n in range(1, visits + 1) if chosen(name, n)]
+    stories = [reference, *play_all(in_rows(first, a_story), dropping=dropping)]
     # Threads do not always take the same way back: another story's is tried each time.
     for attempt in range(6):
         ways = [ways_back(stories, name) for name in sorted(names_of(stories) - covered_by(stories))]
-        stories += play_all([way[attempt % len(way)] for way in ways if way], dropping=dropping)
+        stories += play_all([way[attempt % len(way)] for way in ways], dropping=dropping)
     assert names_of(stories) - covered_by(stories) == set(), "points that no kill covered"
 
 
-def is_effect(name: str) -> bool:
-    """A point around something done to the outside world."""
-    return name.endswith((".performing", ".performed"))
-
-
 @pytest.mark.timeout(600)
-def test_killed_at_every_point_and_around_every_effect_all_calls_arrive_once() -> None:
-    matrix(lambda name, visit: visit == 1 or is_effect(name), dropping=1)
+def test_killed_at_every_point_all_calls_arrive_once() -> None:
+    matrix(lambda _, visit: visit == 1, dropping=1, a_story=A_STORY)
 
 
 @pytest.mark.slow
