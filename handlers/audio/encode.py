@@ -41,7 +41,8 @@ def encode(
 ) -> int:
     """Write the first audio stream of ``source`` to ``out``; returns the samples of each channel at 48 kHz.
 
-    ``about`` becomes a comment of the copy: what it was made of, for whoever finds it without a ledger.
+    ``about``, where it says anything, becomes a comment of the copy: what it was made of, for whoever finds it without
+    a ledger.
 
     Raises what writing raises (OSError), ValueError where nothing can be decoded.
     """
@@ -59,7 +60,8 @@ def encode(
                 stream = made.add_stream("libopus", rate=RATE, options=options)
                 stream.bit_rate = bitrate
                 stream.layout = layout
-                stream.metadata[MADE_OF] = about
+                if about:
+                    stream.metadata[MADE_OF] = about
             for piece in resampler.resample(frame):
                 piece.pts, piece.time_base = written, Fraction(1, RATE)
                 written += piece.samples

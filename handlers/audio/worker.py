@@ -134,8 +134,8 @@ def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str
             sides = heard(source, demuxer), heard(other, "ogg")
             return {"closeness": dataclasses.asdict(compare(*sides))}
         limit(resource.RLIMIT_FSIZE, int(request["largest"]))
-        how = {name: request[name] for name in ("bitrate", "application", "complexity", "about")}
-        return {"samples": encode(source, demuxer, other, **how)}
+        how = {name: request[name] for name in ("bitrate", "application", "complexity")}
+        return {"samples": encode(source, demuxer, other, about=request.get("about", ""), **how)}
     except AudioUnreadable as refusal:
         return {"unreadable": refusal.reason}
     except Exception as error:  # noqa: BLE001 as above
