@@ -116,6 +116,7 @@ def test_killed_around_any_change_of_a_file_one_copy_stands_and_the_end_is_the_s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_every_point_that_compression_passes_the_end_is_the_same() -> None:
     with tempfile.TemporaryDirectory(prefix="cs-") as folder:
         points = story(Site(Path(folder), **SETTINGS), "")
