@@ -1,0 +1,209 @@
+"""S3 away for an hour, with calls coming all the while: the room on a real ledger and runner, the clock set by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.app import SOURCES
+from daemon.catalogue import Settled, Stat
+from daemon.contract import Event, JobSpec, Machine
+from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.ledger.reading import LedgerContents, Readers
+from daemon.run.runner import Runner
+from handlers.model import AudioInfo, Recording, Side
+from handlers.records import RecordingKnown
+from handlers.settings import StorageSettings
+from handlers.storage.handler import LONE
+from handlers.storage.room import room
+from handlers.storage.service import Credentials
+from tests.support.ledger import ToyClock
+from tests.support.process import eventually
+from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, Request, awkward, client, moto
+
+OBJECTS = 3
+"""Of each recording that no call claims: audio, metadata, sidecar."""
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Site:
+    """Recordings on disk, a ledger that knows them, and the storage room at work on both."""
+
+    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
+        self.folder, self.clock, self.url = folder, ToyClock(), url
+        s3 = {"bucket": BUCKET, "endpoint_url": url, "timeout": "2s", "part_size": "5MB"}
+        self.settings = StorageSettings.model_validate({"backend": "s3", "s3": s3, **settings})
+        self.recordings = folder / "recordings"
+        self.recordings.mkdir()
+        self.events: list[Event] = []
+        self.fatal: list[Exception] = []
+        self.dropped: dict[str, str] = {}
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """As a daemon would from its start to its stop."""
+        readers = Readers(StatePaths(self.folder / "state").ledger, self.clock)
+        machine = Machine(LedgerContents(readers), self.clock, readers.view)
+        storage = room(
+            self.settings, str(self.folder / "uploads"), Credentials(ACCESS_KEY, SECRET_KEY), machine, timezone="UTC"
+        )
+        lanes = {kind: lane.name for lane in storage.lanes for kind in lane.kinds} | {"recording": "none"}
+        self.ledger = Ledger(
+            StatePaths(self.folder / "state"),
+            self.clock,
+            readers=readers,
+            sources=list(SOURCES),
+            lanes=lanes,
+            on_event=self.events.append,
+        )
+        self.ledger.recover()
+        self.runner = Runner(
+            self.ledger, [storage], self.clock, on_event=self.events.append, on_fatal=self.fatal.append
+        )
+        self.lanes = frozenset(lanes.values())
+        self.runner.start()
+        try:
+            yield
+        finally:
+            assert (self.runner.stop(10), self.fatal) == (True, [])
+            self.ledger.close()
+
+    def drop(self, number: int) -> None:
+        """A recording of 3 kB that no call claims, known and due to be stored."""
+        path = self.recordings / f"call-{number:04d}.ogg"
+        data = hashlib.sha256(str(number).encode()).digest() * 100
+        path.write_bytes(data)
+        sha256, found = hashlib.sha256(data).hexdigest(), path.stat()
+        self.dropped[sha256] = path.name
+        root = self.ledger.files.register_root("recordings", os.fsencode(self.recordings), 0)
+        stat = Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        name = os.fsencode(path.name)
+        settled = Settled(root.id, b"", name, stat, sha256, "recordings", "recording", path.name, path.name)
+        self.ledger.files.settle(settled).result()
+        with self.ledger.view() as view:
+            item = view.rows("SELECT id FROM item WHERE sha256 = ?", (sha256,))[0]["id"]
+        audio = AudioInfo("ogg", "opus", 48_000, 1, 3.0, 3.0)
+        known = Recording(
+            item, path.name, f"r{item}", Side.MIXED, len(data), audio, None, None, None, None, None, None,
+            self.clock.now(),
+        )  # fmt: skip
+        self.ledger.write("recording.known", lambda tx: RecordingKnown(known).write(tx))
+        self.ledger.add_jobs([JobSpec(LONE, str(item))])
+
+    def pass_time(self, by: timedelta) -> None:
+        """Let time pass, and what is due then be done."""
+        self.clock.advance(by)
+        self.runner.wake(self.lanes)
+        eventually(self._nothing_due, "what is due to be done", 120)
+
+    def _nothing_due(self) -> bool:
+        now_us = int(self.clock.now().timestamp() * 1e6)
+        due = "SELECT 1 FROM job WHERE kind != 'recording' AND (state IN ('ready', 'running') OR (state = 'waiting' "
+        due += f"AND due_us <= {now_us} AND waits_for IS NULL))"
+        with self.ledger.view() as view:
+            return not view.rows(due)
+
+    def rows(self, sql: str) -> list[Any]:
+        with self.ledger.view() as view:
+            return view.rows(sql)
+
+    def every_copy_lies_there(self) -> None:
+        """Whatever the ledger calls verified is there, and is what it says."""
+        held = client(self.url)
+        for row in self.rows("SELECT place, key, size, sha256 FROM copy WHERE state = 'verified'"):
+            if row["place"] == "local":
+                data = (self.folder / "uploads" / row["key"]).read_bytes()
+                assert hashlib.sha256(data).hexdigest() == row["sha256"]
+            else:
+                assert held.head_object(Bucket=BUCKET, Key=row["key"])["ContentLength"] == row["size"]
+
+    def safe(self) -> int:
+        """Recordings of which a verified copy lies somewhere."""
+        found = self.rows("SELECT count(DISTINCT item_id) AS n FROM copy WHERE state = 'verified' AND role = 'audio'")
+        return int(found[0]["n"])
+
+
+@pytest.fixture
+def proxy() -> Iterator[Awkward]:
+    with moto() as url, awkward(url) as told:
+        yield told
+
+
+def stored(proxy: Awkward) -> dict[str, bytes]:
+    """What S3 holds of recordings, straight from it."""
+    held = client(proxy.upstream)
+    found = held.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="audio/")
+    keys = [one["Key"] for page in found for one in page.get("Contents", ())]
+    return {key: held.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def broken(kinds: list[Answer | None]) -> Callable[[Request], Answer | None]:
+    """Each request fails in another way, over and over."""
+    turn = iter(range(1 << 30))
+    return lambda _request: kinds[next(turn) % len(kinds)]
+
+
+@pytest.mark.parametrize("calls", [8, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+def test_an_hour_without_s3_loses_nothing_and_drains_oldest_first_by_itself(
+    tmp_path: Path, proxy: Awkward, calls: int
+) -> None:
+    site = Site(tmp_path, proxy.url)
+    slow: Answer = (503, {}, b"<Error><Code>SlowDown</Code></Error>")
+    proxy.answer = broken([(500, {}, b""), slow, (502, {}, b"no gateway")])
+    steps = 12 if calls > 100 else 4
+    for part in (range(steps // 2), range(steps // 2, steps)):  # the daemon is restarted in the middle
+        with site.at_work():
+            for step in part:
+                for number in range(step * calls // steps, (step + 1) * calls // steps):
+                    site.drop(number)
+                site.pass_time(timedelta(hours=1) / steps)
+                assert site.safe() == len(site.dropped)
+            site.every_copy_lies_there()
+    assert stored(proxy) == {}
+
+    proxy.answer = lambda _request: None
+    with site.at_work():
+        for _ in range(60):
+            site.pass_time(timedelta(minutes=1))
+            if not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"):
+                break
+        site.every_copy_lies_there()
+        assert site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
+        moved = site.rows("SELECT key FROM copy WHERE place = 's3' AND role = 'audio' ORDER BY verified_us")
+    audio = {key: hashlib.sha256(data).hexdigest() for key, data in stored(proxy).items() if key.endswith(".ogg")}
+    assert sorted(audio.values()) == sorted(site.dropped)
+    order = [site.dropped[audio[row["key"]]] for row in moved]
+    late = [place - number for number, place in enumerate(sorted(range(len(order)), key=order.__getitem__))]
+    assert max(map(abs, late)) <= 25, "no older one waits behind a whole batch of younger ones"
+    assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
+    assert len(stored(proxy)) == OBJECTS * calls
+
+
+def test_with_s3_away_and_the_disk_full_sources_wait_and_are_stored_when_either_is_back(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    site = Site(tmp_path, proxy.url, min_free=2**60)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        for number in range(3):
+            site.drop(number)
+        for _ in range(6):
+            site.pass_time(timedelta(minutes=5))
+        assert site.safe() == 0
+        assert site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
+        assert not (tmp_path / "uploads").exists()
+    proxy.answer = lambda _request: None
+    with site.at_work():
+        for _ in range(20):
+            site.pass_time(timedelta(minutes=1))
+        site.every_copy_lies_there()
+        assert site.safe() == 3
+    assert len(stored(proxy)) == OBJECTS * 3
