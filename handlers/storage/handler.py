@@ -143,12 +143,16 @@ def _large(one: dict[str, Json], part_size: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DrainHandler:
-    """Decides what moves from the local store to S3. Its one job's key is ``s3``, so that the oldest goes first."""
+    """Decides what moves from the local store to S3. Its one job's key is ``s3``, so that the oldest goes first.
+
+    ``removes`` says that sources are let go once all of their call is where it belongs.
+    """
 
     places: Places
     part_size: int
     hours: Hours
     refresh: Callable[[Reader], None]
+    removes: bool = False
     kinds = (DRAIN,)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
@@ -174,7 +178,9 @@ class DrainHandler:
                 )
             )
             effects += self._moved(read, copy, copy.bound_for)
-        return Planned(tuple(facts), tuple(effects), (JobSpec(DRAIN, S3),))
+        subjects = dict.fromkeys(copy.subject for copy in found) if self.removes else ()
+        then = [JobSpec(LET_GO, str(subject)) for subject in subjects]
+        return Planned(tuple(facts), tuple(effects), (JobSpec(DRAIN, S3), *then))
 
     def _moved(self, read: Reader, copy: Copy, one: dict[str, Any]) -> list[Effect]:
         identity = f"local:{copy.key}"
@@ -216,6 +222,10 @@ class LetGoHandler:
         lacks = self._lacks(read, subject)
         if lacks:
             return Postponed(read.now + LOOK_AGAIN, lacks)
+        verified = [copy.verified_at for copy in records.copies(read, subject) if copy.verified_at is not None]
+        until = max(verified, default=read.now) + self.settings.grace
+        if until > read.now:
+            return Postponed(until, "storage.grace is not over yet")
         bucket = self.places.buckets[self.places.home]
         effects = []
         for copy in records.copies(read, subject):
@@ -282,7 +292,8 @@ class ProbeHandler:
         known = records.service_found(read, self.service)
         if not self.service or (known is not None and read.now - known[1] < self.every and not job.told):
             return Planned()
-        payload: dict[str, Json] = {"service": self.service, "at": stamp(read.now)}
+        since = stamp(read.now) if job.told else "never" if known is None else stamp(known[1])
+        payload: dict[str, Json] = {"service": self.service, "host": records.host_id(read), "since": since}
         return Planned(effects=(Effect.of(ASK, self.service, S3, payload),))
 
 

@@ -95,12 +95,17 @@ class Probe:
     kept: Kept
     settings: StorageSettings
 
-    def ask(self) -> dict[str, str]:
-        """Every question's finding. Raises NotSent, Throttled or Denied where nothing can be asked."""
-        folder = f"{self.settings.s3.prefix}.callspool-probe/{secrets.token_hex(8)}"
-        keys = [f"{folder}-{name}" for name in ("small", "flipped", "parts", "again")]
+    def ask(self, round_: str = "") -> dict[str, str]:
+        """Every question's finding. Raises NotSent, Throttled or Denied where nothing can be asked.
+
+        A ``round_`` that was cut off before is asked again under its own keys, so that nothing of it stays.
+        """
+        folder = f"{self.settings.s3.prefix}.callspool-probe/{round_ or secrets.token_hex(8)}"
+        keys = [f"{folder}-{name}" for name in ("small", "flipped", "parts")]
         for question in QUESTIONS:
             self.kept.learn(question, "unknown")
+        if round_:
+            self._cleared(folder, keys)
         try:
             found = self._small(keys[0])
             found["checksums"] = self._checksums(keys[1])
@@ -169,6 +174,12 @@ class Probe:
         again = self._condition(lambda: self.store.complete_if_absent(key))
         return {"multipart": "yes", "conditional_multipart": again}
 
+    def _cleared(self, folder: str, keys: Sequence[str]) -> None:
+        for key, upload in list(self.store.begun(folder)):
+            self.store.abort(key, upload)
+        for key in keys:
+            self.store.delete(key)
+
     def _deleted(self, keys: Sequence[str]) -> str:
         try:
             for key in keys:
@@ -202,7 +213,8 @@ class AskPerformer:
     def perform(self, effect: Effect, /) -> Receipt:
         """Ask, and keep what was found."""
         assert self._store is not None
-        found = Probe(self._store, self._kept, self._settings).ask()
+        round_ = hashlib.sha256(effect.key.encode()).hexdigest()[:16]
+        found = Probe(self._store, self._kept, self._settings).ask(round_)
         lacks = sorted(name for name, finding in found.items() if finding in ("no", "ignored"))
         fields = {"dest": effect.dest, "reason": f"it lacks {', '.join(lacks)}" if lacks else "it does all of it"}
         fact = ServiceProbed(self._store.service, found)

@@ -126,7 +126,7 @@ def room(
                 refresh,
                 unasked=lambda: bool(service) and kept.says("put") == "unknown",
             ),
-            DrainHandler(places, part_size, hours, refresh),
+            DrainHandler(places, part_size, hours, refresh, settings.after == "remove"),
             LetGoHandler(settings, places, crm),
             SweepHandler(match_wait),
             ProbeHandler(service),

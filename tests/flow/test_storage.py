@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -274,19 +273,3 @@ def test_a_source_goes_only_after_its_call_is_verified_and_delivered(
     assert audio in objects(service).values()
     assert len(crm.calls) == 1
     assert cloudy.rows("SELECT fields FROM journal WHERE event = 'source.removed'")
-
-
-KILLS = ("started.committed", "performing", "performed", "confirmed.committed")
-
-
-@pytest.mark.parametrize("kill", KILLS)
-def test_killed_around_a_put_the_call_is_stored_once(cloudy: Site, service: str, kill: str) -> None:
-    with cloudy.daemon(CALLSPOOL_TRACE_KILL=f"storage.put.{kill}:2") as daemon:
-        daemon.wait_for("daemon.started")
-        CALLS[0].drop(cloudy)
-        assert daemon.ended() == -signal.SIGKILL
-    with at_work(cloudy) as daemon:
-        stored(daemon, cloudy, 1)
-    found = objects(service)
-    assert len(found) == len(set(found.values())) == 6
-    assert cloudy.command("verify", "--deep", "100%").returncode == 0

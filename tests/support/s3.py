@@ -99,6 +99,13 @@ class Awkward:
     url: str = ""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *args: Any) -> None:
+        """Whoever asked is gone: killed, as tests do."""
+
+
 @contextmanager
 def awkward(upstream: str) -> Iterator[Awkward]:
     """A proxy on loopback that forwards what it is not told to spoil."""
@@ -153,8 +160,7 @@ def awkward(upstream: str) -> Iterator[Awkward]:
         def log_message(self, *args: Any) -> None:
             """Nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     told.url = f"http://127.0.0.1:{server.server_address[1]}"
