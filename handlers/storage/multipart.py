@@ -20,6 +20,7 @@ from handlers.storage.kept import Kept
 from handlers.storage.pace import Pacer
 from handlers.storage.service import Preconditioned, Service, Unsupported, Vanished
 from handlers.storage.store import Content, Described, KeyConflict, Stored
+from handlers.storage.wire import Body
 
 if TYPE_CHECKING:
     from handlers.storage.s3 import S3Store
@@ -134,7 +135,7 @@ class Multipart:
         if there is not None and there[1] == len(data) and there[0].strip('"').lower() == md5:
             return Part(number, there[0], sure=True)
         self._pacer.wait(len(data))
-        asked: dict[str, Any] = {"Key": key, "UploadId": upload_id, "PartNumber": number, "Body": data}
+        asked: dict[str, Any] = {"Key": key, "UploadId": upload_id, "PartNumber": number, "Body": Body(data)}
         answer = self._service.call("upload_part", **asked, ContentMD5=_base64(md5))
         return Part(number, str(answer["ETag"]), str(answer["ETag"]).strip('"').lower() == md5)
 

@@ -23,6 +23,7 @@ from handlers.storage.kept import Kept
 from handlers.storage.pace import Pacer
 from handlers.storage.service import Preconditioned, Service, Unsupported, Vanished, translated
 from handlers.storage.store import Content, Damaged, Described, Found, KeyConflict, KeyMissing, Stored
+from handlers.storage.wire import Body
 
 if TYPE_CHECKING:
     from handlers.storage.multipart import Multipart
@@ -194,18 +195,18 @@ class S3Store:
 
     def put_if_absent(self, key: str, data: bytes) -> None:
         """Put under the condition that nothing lies there, whatever is known of the service."""
-        self._service.call("put_object", Key=key, Body=data, IfNoneMatch="*")
+        self._service.call("put_object", Key=key, Body=Body(data), IfNoneMatch="*")
 
     def put_claiming(self, key: str, data: bytes, sha256: bytes) -> None:
         """Put with this checksum, right or wrong."""
-        self._service.call("put_object", Key=key, Body=data, ChecksumSHA256=_base64(sha256))
+        self._service.call("put_object", Key=key, Body=Body(data), ChecksumSHA256=_base64(sha256))
 
     def complete_if_absent(self, key: str) -> None:
         """Complete an upload of one part under the condition that nothing lies there; leaves none behind."""
         upload_id = str(self._service.call("create_multipart_upload", Key=key)["UploadId"])
         try:
             asked: dict[str, Any] = {"Key": key, "UploadId": upload_id}
-            etag = self._service.call("upload_part", **asked, PartNumber=1, Body=b"callspool")["ETag"]
+            etag = self._service.call("upload_part", **asked, PartNumber=1, Body=Body(b"callspool"))["ETag"]
             parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
             self._service.call("complete_multipart_upload", **asked, MultipartUpload=parts, IfNoneMatch="*")
         finally:
@@ -240,11 +241,11 @@ class S3Store:
             asked["Tagging"] = urlencode(s3.tags)
         return asked
 
-    def checks(self, data: bytes, sha256: bytes | None = None) -> dict[str, str]:
+    def checks(self, sha256: str, md5: bytes) -> dict[str, str]:
         """What lets the service see a byte that was flipped on the way."""
         if self._checked():
-            return {"ChecksumSHA256": _base64(sha256 or hashlib.sha256(data).digest())}
-        return {"ContentMD5": _base64(_md5(data))}
+            return {"ChecksumSHA256": _base64(bytes.fromhex(sha256))}
+        return {"ContentMD5": _base64(md5)}
 
     def _checked(self) -> bool:
         """Whether SHA-256 goes along: as configured; by itself at AWS, and where it was found to be checked."""
@@ -291,12 +292,13 @@ class S3Store:
             standing = self.standing(key, described)
             if standing is not None:
                 return standing
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
         asked = {
             "Key": key,
-            "Body": data,
+            "Body": Body(data, described.sha256),
             **self.headers(described),
             **self.options(described),
-            **self.checks(data, bytes.fromhex(described.sha256)),
+            **self.checks(described.sha256, md5),
         }
         if conditional:
             asked["IfNoneMatch"] = "*"
@@ -308,15 +310,15 @@ class S3Store:
             if standing is None:
                 raise Refused("S3 says that something lies there, and then that nothing does") from None
             return standing
-        proof = self._proof(answer, "ChecksumSHA256" in asked, data)
+        proof = self._proof(answer, "ChecksumSHA256" in asked, md5)
         return Stored(proof or self.sure(key, described), fresh=True)
 
-    def _proof(self, answer: Mapping[str, Any], checked: bool, data: bytes) -> str:
+    def _proof(self, answer: Mapping[str, Any], checked: bool, md5: bytes) -> str:
         """What the answer proves; empty where it proves nothing."""
         if checked and self._kept.says("checksums") == "yes":
             return "checksum"
         etag = str(answer.get("ETag", "")).strip('"').lower()
-        return "etag" if etag == _md5(data).hex() else ""
+        return "etag" if etag == md5.hex() else ""
 
     def standing(self, key: str, described: Described) -> Stored | None:
         """What lies under a key, if it is what was meant; None where nothing is there. Raises KeyConflict, Damaged."""
@@ -356,7 +358,3 @@ def _other(found: Found | None, described: Described) -> KeyConflict:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
-
-
-def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Clock
@@ -28,6 +29,7 @@ from daemon.errors import (
 from handlers.settings import StorageSettings
 from handlers.storage.kept import Kept
 from handlers.storage.pace import Hours, Pacer
+from handlers.storage.wire import OFTEN, Body, Wire
 
 if TYPE_CHECKING:
     from handlers.storage.s3 import S3Store
@@ -97,6 +99,7 @@ class Service:
         self._settings, self._credentials, self._renewed = settings, credentials, renewed
         self._making = threading.Lock()
         self._made: Any = None
+        self._wire: Wire | None = None
         self.bucket = str(settings.s3.bucket)
 
     @property
@@ -114,12 +117,19 @@ class Service:
         """Whether bytes travel without TLS, which would see one that was flipped."""
         return (self._settings.s3.endpoint_url or "").startswith("http:")
 
-    def _client(self) -> tuple[Any, Credentials]:
-        """The client, and whose requests it signs."""
+    def _asker(self, operation: str) -> tuple[Callable[[Any], Any], Credentials]:
+        """Who makes such requests, and whose they are."""
         with self._making:
+            s3, who = self._settings.s3, self._credentials
+            if s3.endpoint_url is not None and who.given and operation in OFTEN:
+                if self._wire is None:
+                    timeouts = (CONNECT_S, s3.timeout.total_seconds())
+                    region = s3.region or DEFAULT_REGION
+                    self._wire = Wire(s3.endpoint_url, region, who, timeouts=timeouts, connections=s3.connections)
+                return partial(self._wire.ask, operation), who
             if self._made is None:
-                self._made = self._make(self._credentials)
-            return self._made, self._credentials
+                self._made = self._make(who)
+            return partial(_by_boto3, self._made, operation), who
 
     def _renew(self, refused: Credentials) -> bool:
         """Read the credentials anew; whether they, or those that another thread took up meanwhile, are other ones."""
@@ -128,21 +138,20 @@ class Service:
                 fresh = self._renewed()
                 if not fresh.given or fresh == refused:
                     return False
-                self._credentials, self._made = fresh, None
+                self._credentials, self._made, self._wire = fresh, None, None
             return True
 
     def _make(self, who: Credentials) -> Any:
-        import boto3
+        import botocore.session
         from botocore.config import Config
 
         s3 = self._settings.s3
-        return boto3.session.Session(
+        return botocore.session.get_session().create_client(
+            "s3",
             aws_access_key_id=who.access_key_id,
             aws_secret_access_key=who.secret_access_key,
             aws_session_token=who.session_token,
             region_name=s3.region or DEFAULT_REGION,
-        ).client(
-            "s3",
             endpoint_url=s3.endpoint_url,
             config=Config(
                 connect_timeout=CONNECT_S,
@@ -170,21 +179,28 @@ class Service:
 
     def _once(self, operation: str, arguments: dict[str, Any]) -> Any:
         """One request; again where the credentials were refused and have been replaced meanwhile."""
-        client, who = self._client()
+        ask, who = self._asker(operation)
+        asked = {"Bucket": self.bucket, **arguments}
         try:
-            return self._asked(client, operation, arguments)
+            return _in_our_words(ask, asked)
         except Denied:
             if not self._renew(who):
                 raise
-        return self._asked(self._client()[0], operation, arguments)
+        return _in_our_words(self._asker(operation)[0], asked)
 
-    def _asked(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
-        try:
-            return getattr(client, operation)(Bucket=self.bucket, **arguments)
-        except CallspoolError:
-            raise
-        except Exception as error:
-            raise translated(error) from error
+
+def _by_boto3(client: Any, operation: str, asked: dict[str, Any]) -> Any:
+    body = asked.get("Body")
+    return getattr(client, operation)(**asked | ({"Body": body.data} if isinstance(body, Body) else {}))
+
+
+def _in_our_words(ask: Callable[[Any], Any], asked: dict[str, Any]) -> Any:
+    try:
+        return ask(asked)
+    except CallspoolError:
+        raise
+    except Exception as error:
+        raise translated(error) from error
 
 
 def translated(error: Exception) -> Exception:
