@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from daemon.contract import Clock
 from daemon.outward import is_loopback
+from daemon.serve.rate import ASKING, GUESSING, Meter
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,7 +39,8 @@ BODY_LIMIT = 1 << 20
 """Bytes of a request's body, but where a route takes files."""
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-ANYWHERE = frozenset({"/healthz", "/readyz", "/login"})
+LOGIN = "/login"
+ANYWHERE = frozenset({"/healthz", "/readyz", LOGIN})
 """Served without a token whatever address is listened on: they tell nothing of calls."""
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -51,6 +54,8 @@ class Refusal:
     status: int
     reason: str
     fix: str = ""
+    wait_s: float = 0.0
+    """Seconds until asking again makes sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class Guard:
 
     def __init__(self, app: App, rules: Rules, clock: Clock) -> None:
         self._app, self._rules, self._clock = app, rules, clock
+        self._asked, self._guessed = Meter(ASKING), Meter(GUESSING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refusal, or pass the request on."""
@@ -175,7 +181,12 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         request = Request(scope["method"], scope["path"], headers)
-        refusal = judge(self._rules, request, self._clock.now().timestamp())
+        now_s = self._clock.now().timestamp()
+        known = entered(self._rules, request, now_s)
+        client = (scope.get("client") or ("", 0))[0]
+        refusal = judge(self._rules, request, now_s)
+        if not known:
+            refusal = self._too_often(client, request, refusal) or refusal
         limit = None if request.path in self._rules.big_paths else BODY_LIMIT
         length = headers.get("content-length", "0")
         if refusal is None and limit is not None and (not length.isdigit() or int(length) > limit):
@@ -183,8 +194,36 @@ class Guard:
         if refusal is not None:
             await _refuse(refusal, send)
             return
-        scope[ENTERED] = entered(self._rules, request, self._clock.now().timestamp())
-        await self._app(scope, _bounded(receive, limit), _dressed(send))
+        scope[ENTERED] = known
+        watched = self._counting_guesses(client, send) if request.path == LOGIN else send
+        await self._app(scope, _bounded(receive, limit), _dressed(watched))
+
+    def _too_often(self, client: str, request: Request, refusal: Refusal | None) -> Refusal | None:
+        """The refusal of a client without the token that asks, or guesses, too often."""
+        now_s = self._clock.monotonic()
+        guesses = _offers_token(request)
+        wait_s = max(self._asked.wait_s(client, now_s), self._guessed.wait_s(client, now_s) if guesses else 0.0)
+        if wait_s > 0:
+            return Refusal(429, "asked too often", "wait as long as Retry-After says", wait_s)
+        self._asked.count(client, now_s)
+        if guesses and refusal is not None and refusal.status == 401:
+            self._guessed.count(client, now_s)
+        return None
+
+    def _counting_guesses(self, client: str, send: Send) -> Send:
+        """``send`` that notices an answer by which a token was refused at the door."""
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                self._guessed.count(client, self._clock.monotonic())
+            await send(message)
+
+        return counting
+
+
+def _offers_token(request: Request) -> bool:
+    """Whether a request tries to get in: by a header, or at the door."""
+    return "authorization" in request.headers or (request.path == LOGIN and request.method not in SAFE)
 
 
 def _bounded(receive: Receive, limit: int | None) -> Receive:
@@ -227,5 +266,7 @@ async def _refuse(refusal: Refusal, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.wait_s:
+        headers.append((b"retry-after", str(math.ceil(refusal.wait_s)).encode()))
     await _dressed(send)({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
