@@ -330,6 +330,27 @@ class RetentionSettings(Section):
     at: Annotated[str, AfterValidator(_cron)] = "30 3 * * *"
 
 
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def days_of(given: str) -> frozenset[int]:
+    """The days of the week that words such as ``mon-fri,sun`` name. Raises ValueError."""
+    found: set[int] = set()
+    for part in given.lower().replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if first not in DAYS or (dash and last not in DAYS):
+            raise ValueError("days such as mon-fri or mon,wed,sat")
+        begin = DAYS.index(first)
+        length = (DAYS.index(last) - begin) % 7 if dash else 0
+        found |= {(begin + nth) % 7 for nth in range(length + 1)}
+    return frozenset(found)
+
+
+def _days(given: str) -> str:
+    days_of(given)
+    return given
+
+
 class CollectSettings(Section):
     """What is counted and reported."""
 
@@ -337,6 +358,9 @@ class CollectSettings(Section):
     counts: Literal["received", "usable", "unique", "delivered"] = "usable"
     stop_at_target: bool = False
     report_every: Timeout | None = None
+    silence: Timeout | None = None
+    working_days: Annotated[str, AfterValidator(_days)] = "mon-fri"
+    working_hours: Annotated[str, AfterValidator(_hours)] = "09:00-18:00"
     metadata: str | None = None
     reports: Folder = "reports"
     markers: Folder = "processed_uploads"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Reader
+from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Reader, duration_text
 from handlers.collection.asked import Collection
 from handlers.collection.files import METADATA, WRITE
-from handlers.records import CollectPaused, TargetTold, target_told
+from handlers.collection.silence import Working, silent
+from handlers.records import CollectPaused, SilenceKept, TargetTold, last_recording, silence, target_told
 
-METADATA_KIND, REPORT_KIND, SUMMARY_KIND, TARGET_KIND = (
+METADATA_KIND, REPORT_KIND, SUMMARY_KIND, TARGET_KIND, SILENCE_KIND = (
     "collection_metadata",
     "collection_report",
     "collection_summary",
     "collection_target",
+    "collection_silence",
 )
 DISK = "disk"
 
@@ -22,15 +24,20 @@ METADATA_JOB = JobSpec(METADATA_KIND, "all")
 REPORT_JOB = JobSpec(REPORT_KIND, "all")
 SUMMARY_JOB = JobSpec(SUMMARY_KIND, "all")
 TARGET_JOB = JobSpec(TARGET_KIND, "all")
+SILENCE_JOB = JobSpec(SILENCE_KIND, "all")
+
+SILENT_FIX = "callspool status  shows the folders; then look at what records the calls"
 
 
 class CollectionHandler:
     """Plans them."""
 
-    kinds = (METADATA_KIND, REPORT_KIND, SUMMARY_KIND, TARGET_KIND)
+    kinds = (METADATA_KIND, REPORT_KIND, SUMMARY_KIND, TARGET_KIND, SILENCE_KIND)
 
     def __init__(self, collection: Collection, *, metadata: str | None, reports: str) -> None:
         self._collection, self._metadata, self._reports = collection, metadata, reports
+        settings = collection.settings
+        self._working = Working.of(settings.working_days, settings.working_hours, collection.zone)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
         """Look and decide."""
@@ -42,6 +49,8 @@ class CollectionHandler:
             return Planned(effects=(self._written(f"storage_report_{stamp}.json", said),))
         if job.kind == SUMMARY_KIND:
             return self._summary(read)
+        if job.kind == SILENCE_KIND:
+            return self._silence(read)
         return self._target(read)
 
     def _metadata_file(self, read: Reader) -> Outcome:
@@ -71,6 +80,21 @@ class CollectionHandler:
         why = f"the target of {target:g} hours is reached"
         paused = Event("work.paused", {"what": "collect", "reason": why}, "warning")
         return Planned(facts=(*facts, CollectPaused(why)), events=(reached, paused))
+
+    def _silence(self, read: Reader) -> Outcome:
+        """Told once when it begins, and once when a recording comes again."""
+        allowed = self._collection.settings.silence
+        watched, began = silence(read)
+        last = last_recording(read) or watched
+        if last is None or allowed is None:
+            return Planned(facts=(SilenceKept(read.now, None),))
+        if began is None and silent(last, read.now, allowed, self._working):
+            reason = f"no recording came for {duration_text(allowed)} of working time"
+            told = Event("silence.begun", {"reason": reason, "fix": SILENT_FIX}, "warning")
+            return Planned(facts=(SilenceKept(watched, last),), events=(told,))
+        if began is not None and last > began:
+            return Planned(facts=(SilenceKept(watched, None),), events=(Event("silence.ended", {}),))
+        return Planned()
 
     def _written(self, name: str, said: object) -> Effect:
         path = f"{self._reports}/{name}"

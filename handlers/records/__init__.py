@@ -200,6 +200,7 @@ from handlers.records.search import (
     orphan_groups,
     orphan_leads,
 )
+from handlers.records.silence import SilenceKept, last_recording, silence
 from handlers.records.storing import (
     AllUnstranded,
     CopyBound,
@@ -279,6 +280,7 @@ __all__ = [
     "ShiftCleared",
     "ShiftSuspected",
     "SidecarKnown",
+    "SilenceKept",
     "Site",
     "SourceRemembered",
     "Span",
@@ -343,6 +345,7 @@ __all__ = [
     "journal_lines",
     "journal_number",
     "known_call",
+    "last_recording",
     "latest_calls",
     "lead",
     "lead_moments",
@@ -385,6 +388,7 @@ __all__ = [
     "service_found",
     "shift_suspected",
     "sidecar",
+    "silence",
     "sizes_by_side",
     "stages",
     "standing_for",
