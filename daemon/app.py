@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import handlers
 from daemon import erase, trace
 from daemon.config import Loaded, MachineConfig, load, read_secret
-from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject
+from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject, Trouble
 from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.health import Health
 from daemon.ledger import hold, jobs, pause
@@ -31,6 +31,7 @@ from daemon.ledger.reading import LedgerContents, Readers
 from daemon.outlet import Live, serve
 from daemon.run import once
 from daemon.run.once import Outcome
+from daemon.told import troubles_of
 from daemon.vitals import Vitals
 from handlers.settings import (
     OLD_NAMES,
@@ -39,6 +40,7 @@ from handlers.settings import (
     CompressSettings,
     CrmSettings,
     MatchSettings,
+    NotifySettings,
     RetentionSettings,
     StorageSettings,
 )
@@ -64,6 +66,7 @@ SOURCES = (
     "handlers.collection.migrations",
     "handlers.crm.migrations",
     "handlers.compress.migrations",
+    "handlers.notify.migrations",
 )
 """Packages whose migrations follow the machine's."""
 
@@ -78,6 +81,7 @@ class Config(MachineConfig):
     compress: CompressSettings = CompressSettings()
     retention: RetentionSettings = RetentionSettings()
     collect: CollectSettings = CollectSettings()
+    notify: NotifySettings = NotifySettings()
 
 
 @dataclass
@@ -87,6 +91,8 @@ class House:
     loaded: Loaded[Config]
     environ: Mapping[str, str]
     clock: Clock
+    health: Callable[[], Health] = Health
+    """How the daemon is that works by this house; fine where none does."""
 
     @classmethod
     def open(
@@ -103,7 +109,7 @@ class House:
 
     def in_place_of(self, other: House) -> House:
         """This house over the other's ledger, which stays open: state folder and reading connections are its own."""
-        self.__dict__.update(paths=other.paths, readers=other.readers)
+        self.__dict__.update(paths=other.paths, readers=other.readers, health=other.health)
         return self
 
     @property
@@ -148,9 +154,15 @@ class House:
             metadata=None if config.collect.metadata is None else str(self.path(config.collect.metadata)),
             reports=str(self.path(config.collect.reports)),
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
+            notify=config.notify,
+            notify_urls=read_secret(self.loaded, "notify.urls_file", self.environ),
             secret=self.secret,
         )
-        return handlers.rooms(settings, Machine(LedgerContents(self.readers), self.clock, self.readers.view))
+        machine = Machine(LedgerContents(self.readers), self.clock, self.readers.view, self._troubles)
+        return handlers.rooms(settings, machine)
+
+    def _troubles(self, read: Reader) -> Sequence[Trouble]:
+        return troubles_of(self, read, self.health)
 
     def secret(self, key: str) -> str | None:
         """A secret as it is now; None also where its file cannot be used: what was refused stays refused then."""
@@ -302,6 +314,7 @@ class Daemon:
         self.watch: Watch | None = None
         self.runner: Runner | None = None
         self._vitals = Vitals(self.ledger, house.clock)
+        house.health = self.health
         self._closers: list[Callable[[float], object]] = [lambda _grace_s: self.ledger.close()]
         self._workers: list[Callable[[float], object]] = []
         self._changing = threading.Lock()
@@ -454,10 +467,14 @@ class Daemon:
         self._schedule()
 
     def _schedule(self) -> None:
+        from daemon.run.pulse import EVERY_S, Pulse
         from daemon.run.schedule import Schedule
 
         scheduled = [one for room in self._house.rooms for one in room.schedules]
         schedule = Schedule(self.ledger, scheduled, self._clock, on_event=self._on_event)
+        url = self._house.config.http.healthcheck_url
+        if url is not None:
+            schedule.beat(Pulse(url, self.health, on_event=self._on_event).beat, EVERY_S)
         schedule.start()
         self._workers.append(_whatever_the_time(schedule.close))
 

@@ -467,6 +467,19 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is wrong now: ``key`` stays the same while it lasts, ``line`` tells people, and nothing that is
+    somebody's."""
+
+    key: str
+    line: str
+
+
+def _none(_read: Reader) -> Sequence[Trouble]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What the machine lends to the rooms while it builds them."""
 
@@ -474,6 +487,8 @@ class Machine:
     clock: Clock
     view: Callable[[], AbstractContextManager[Reader]]
     """A read-only view of the ledger, for performers that write out what it holds."""
+    troubles: Callable[[Reader], Sequence[Trouble]] = _none
+    """What is wrong with any part of the daemon, for whoever tells people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from daemon.folders import OwnFolder, folder
-from daemon.outward import SecretFile
+from daemon.outward import Address, SecretFile
 from daemon.quantities import duration, duration_text
 
 FOLDERS = ("recordings", "conversations", "leads")
@@ -143,6 +143,7 @@ class HttpSettings(Section):
 
     listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:8888"
     token_file: Annotated[str | None, SecretFile("HTTP_TOKEN")] = None
+    healthcheck_url: Annotated[str | None, Address()] = None
 
 
 class LogSettings(Section):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
 from daemon.catalogue import printable
-from daemon.contract import Fields, Reader
+from daemon.contract import Fields, Reader, Trouble
 from daemon.errors import UnknownSubject
 from daemon.ledger import story
 from daemon.ledger.lock import holder
@@ -18,6 +19,7 @@ from daemon.masking import mask
 
 if TYPE_CHECKING:
     from daemon.app import House
+    from daemon.health import Health
 
 
 def status_of(house: House, read: Reader) -> dict[str, Any]:
@@ -107,3 +109,14 @@ def failures_of(house: House, read: Reader) -> dict[str, Any]:
         "destinations": [d for d in status["destinations"] if d["state"] != "closed"],
         "hold": status["hold"],
     }
+
+
+def troubles_of(house: House, read: Reader, health: Callable[[], Health]) -> list[Trouble]:
+    """What is wrong now, grouped: what does not move, and what waits for a person, by its reason."""
+    found = [
+        Trouble(f"health:{problem.subject}", f"{problem.subject}: {problem.reason}") for problem in health().problems
+    ]
+    reasons = Counter(str(entry["reason"]) for entry in failures_of(house, read)["failures"])
+    for reason, count in sorted(reasons.items()):
+        found.append(Trouble(f"failure:{reason}", reason if count == 1 else f"{count} times: {reason}"))
+    return found

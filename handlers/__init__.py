@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CompressSettings,
         CrmSettings,
         MatchSettings,
+        NotifySettings,
         RetentionSettings,
         StorageSettings,
     )
@@ -29,7 +30,7 @@ class Settings:
     """What the rooms need of the configuration.
 
     Paths are absolute, but ``conversations_name`` and ``recordings_name`` are folders as the configuration names them;
-    ``crm_token`` is the secret itself.
+    ``crm_token`` and ``notify_urls`` are the secrets themselves.
     """
 
     recordings: str
@@ -50,6 +51,8 @@ class Settings:
     metadata: str | None
     reports: str
     crm_token: str | None
+    notify: NotifySettings
+    notify_urls: str | None
     secret: Callable[[str], str | None]
     """Reads the secret of a ``*_file`` setting anew; None where it is not there or may not be used now."""
 
@@ -65,6 +68,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.intake.names import Configured
     from handlers.intake.room import intake
     from handlers.match.room import room as match
+    from handlers.notify.room import room as notify
     from handlers.privacy.room import room as privacy
     from handlers.storage.room import room as storage
     from handlers.storage.service import Credentials
@@ -127,6 +131,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             reports=settings.reports,
             machine=machine,
         ),
+        notify(settings.notify, settings.notify_urls, machine),
         view(
             machine,
             settings.recordings,

@@ -364,3 +364,11 @@ class CollectSettings(Section):
     metadata: str | None = None
     reports: Folder = "reports"
     markers: Folder = "processed_uploads"
+
+
+class NotifySettings(Section):
+    """Whom to tell what is wrong."""
+
+    urls_file: Annotated[str | None, SecretFile("NOTIFY_URLS")] = None
+    after: Duration = timedelta(minutes=2)
+    retry: Annotated[tuple[Timeout, ...], Field(min_length=1)] = (timedelta(minutes=1), timedelta(minutes=5))

@@ -49,6 +49,10 @@ class Schedule:
         for one in scheduled:
             self._add(one, clock.now())
 
+    def beat(self, beat: Callable[[], object], every_s: int) -> None:
+        """Have something done again and again, of which nothing is remembered; first after one such while."""
+        self._scheduler.add_job(beat, "interval", seconds=every_s, misfire_grace_time=None)
+
     def start(self) -> None:
         """Begin."""
         self._scheduler.start()

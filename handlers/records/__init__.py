@@ -135,6 +135,7 @@ from handlers.records.neighbourhood import (
     lead_moments,
     leads_near,
 )
+from handlers.records.notices import Notice, NoticeKept, NoticeOver, notices
 from handlers.records.overview import (
     Cause,
     LatestCall,
@@ -266,6 +267,9 @@ __all__ = [
     "MultipartBegun",
     "MultipartEnded",
     "Near",
+    "Notice",
+    "NoticeKept",
+    "NoticeOver",
     "OldMarker",
     "OriginalGone",
     "Paired",
@@ -364,6 +368,7 @@ __all__ = [
     "multipart",
     "multiparts",
     "newest_calls",
+    "notices",
     "nowhere",
     "old_marker",
     "one_compressible",
