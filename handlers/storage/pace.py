@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from daemon.contract import Clock
+from daemon.errors import NotSent
 from handlers.settings import Pace
 
 _NAP_S = 0.5
@@ -46,10 +47,15 @@ def _holds(between: str, minute: int) -> bool:
     return first <= minute < last if first < last else minute >= first or minute < last
 
 
+class Closed(NotSent):
+    """S3 is left alone just now; nothing new was learned of it."""
+
+
 class Pacer:
     """Holds senders back so that no more than the limit goes out; may be shared by any number of threads.
 
-    What is sent in one go is never torn apart, so a second may see more than the limit, a minute does not.
+    What is sent in one go is never torn apart, so a second may see more than the limit, a minute does not. Where the
+    hours let nothing out, what is under way in parts stops between two of them and goes on later.
     """
 
     def __init__(self, hours: Hours, clock: Clock, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -58,10 +64,12 @@ class Pacer:
         self._free_at = 0.0
 
     def wait(self, size: int) -> None:
-        """Return when ``size`` more bytes may go out."""
+        """Return when ``size`` more bytes may go out. Raises Closed in hours that let nothing out."""
         limit = self._hours.limit(self._clock.now()) if self._hours.paces else None
-        if not limit:  # none, or closed: what is under way goes on, nothing new is begun
+        if limit is None:
             return
+        if limit == 0:
+            raise Closed("storage.s3.pace lets nothing out now")
         with self._lock:
             begin = max(self._clock.monotonic(), self._free_at)
             self._free_at = begin + size / limit

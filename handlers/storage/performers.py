@@ -14,7 +14,7 @@ from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, Multipar
 from handlers.storage.content import OfCopy, OfItem, OfText
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import LocalStore
-from handlers.storage.pace import Health, Hours
+from handlers.storage.pace import Closed, Health, Hours
 from handlers.storage.store import Content, Described, KeyConflict, Store, Stored
 
 
@@ -162,10 +162,6 @@ LARGEST_AT_ONCE = 64 << 20
 """Bytes: what is larger never goes in one piece."""
 
 
-class Closed(NotSent):
-    """S3 is left alone just now; nothing new was learned of it."""
-
-
 class BeginPerformer:
     """Has an upload in parts begun, so that its id is in the ledger before its first part is sent."""
 
@@ -189,6 +185,8 @@ class BeginPerformer:
         key = payload["keys"]["s3"]
         strict = effect.dest == S3
         try:
+            if not strict and stores.hours.limit(stores.clock.now()) == 0:
+                raise Closed("storage.s3.pace lets nothing out now")
             if not strict and not stores.health.well():
                 raise Closed(stores.health.reason)
             upload_id = stores.s3.begin(key, stores.described(payload, None))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,18 @@ from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.model import AudioInfo, Recording, Side
 from handlers.records import RecordingKnown
-from handlers.settings import StorageSettings
+from handlers.settings import Pace, StorageSettings
+from handlers.storage.content import OfText
 from handlers.storage.handler import LONE
+from handlers.storage.kept import Kept
+from handlers.storage.pace import Hours
 from handlers.storage.room import room
-from handlers.storage.service import Credentials
+from handlers.storage.service import Credentials, s3_of
+from handlers.storage.store import Described
 from tests.support.ledger import ToyClock
 from tests.support.process import eventually
-from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, Request, awkward, client, moto
+from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, Request, awkward, client, moto, storage_settings
+from tests.support.watching import RealClock
 
 OBJECTS = 3
 """Of each recording that no call claims: audio, metadata, sidecar."""
@@ -37,9 +43,9 @@ Answer = tuple[int, dict[str, str], bytes]
 class Site:
     """Recordings on disk, a ledger that knows them, and the storage room at work on both."""
 
-    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
+    def __init__(self, folder: Path, url: str, *, pace: Sequence[Any] = (), **settings: Any) -> None:
         self.folder, self.clock, self.url = folder, ToyClock(), url
-        s3 = {"bucket": BUCKET, "endpoint_url": url, "timeout": "2s", "part_size": "5MB"}
+        s3 = {"bucket": BUCKET, "endpoint_url": url, "timeout": "2s", "part_size": "5MB", "pace": pace}
         self.settings = StorageSettings.model_validate({"backend": "s3", "s3": s3, **settings})
         self.recordings = folder / "recordings"
         self.recordings.mkdir()
@@ -102,7 +108,7 @@ class Site:
         """Let time pass, and what is due then be done."""
         self.clock.advance(by)
         self.runner.wake(self.lanes)
-        eventually(self._nothing_due, "what is due to be done", 120)
+        eventually(self._nothing_due, "what is due to be done", 900)
 
     def _nothing_due(self) -> bool:
         now_us = int(self.clock.now().timestamp() * 1e6)
@@ -208,3 +214,33 @@ def test_with_s3_away_and_the_disk_full_sources_wait_and_are_stored_when_either_
         site.every_copy_lies_there()
         assert site.safe() == 3
     assert len(stored(proxy)) == OBJECTS * 3
+
+
+def test_in_closed_hours_nothing_goes_out_and_everything_does_when_they_end(tmp_path: Path, proxy: Awkward) -> None:
+    now = ToyClock().now()
+    closes, opens = (now + timedelta(minutes=minutes) for minutes in (-10, 90))
+    pace = {"between": f"{closes:%H:%M}-{opens:%H:%M}", "limit": 0}
+    site = Site(tmp_path, proxy.url, pace=[pace])
+    with site.at_work():
+        for number in range(3):
+            site.drop(number)
+        for _ in range(3):
+            site.pass_time(timedelta(minutes=20))
+        assert site.safe() == 3
+        assert not [one for one in proxy.requests if one.method in ("PUT", "POST")]
+        for _ in range(10):
+            site.pass_time(timedelta(minutes=10))
+        site.every_copy_lies_there()
+    assert len(stored(proxy)) == OBJECTS * 3
+
+
+def test_bytes_go_out_no_faster_than_the_limit_says(proxy: Awkward) -> None:
+    settings = storage_settings(proxy.url)
+    paces = [Pace(between=between, limit=200 * 2**10) for between in ("00:00-12:00", "12:00-00:00")]
+    store = s3_of(settings, Credentials(ACCESS_KEY, SECRET_KEY), Kept(), Hours(paces, UTC), RealClock())
+    assert store is not None
+    began_s, text = time.monotonic(), "x" * 40 * 2**10
+    described = Described(hashlib.sha256(text.encode()).hexdigest(), len(text))
+    for number in range(6):
+        store.put(f"paced/{number}", OfText(text), described)
+    assert time.monotonic() - began_s >= 5 * 40 / 200

@@ -104,6 +104,7 @@ class Story:
         self.points = points_of(trace)
         if self.kill:
             with self.site.daemon() as daemon:
+                daemon.wait_for("daemon.started")
                 eventually(self._goes_on, f"an end: {self.kill} {daemon.lines[-10:]}", 60)
                 assert daemon.stop() == 0
         self._hold_to_claims(sources)
