@@ -12,6 +12,7 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
+        self._spare: list[bytearray] = []
         self._changed = threading.Condition()
 
     @contextmanager
@@ -22,6 +23,22 @@ class Budget:
             yield
         finally:
             self.give(held)
+
+    def lend(self, size: int) -> bytearray:
+        """Wait for a buffer of so many bytes. Buffers are used again: thrown away by many threads, they would lie in as
+        many heaps, and the process grow to twice the budget."""
+        self.take(size)
+        with self._changed:
+            if self._spare and len(self._spare[-1]) != size:
+                self._spare.clear()
+            return self._spare.pop() if self._spare else bytearray(size)
+
+    def take_back(self, buffer: bytearray) -> None:
+        """Nobody reads it any more."""
+        with self._changed:
+            if (len(self._spare) + 1) * len(buffer) <= self._size:
+                self._spare.append(buffer)
+        self.give(min(len(buffer), self._size))
 
     def take(self, size: int) -> int:
         """Wait for this many bytes; returns how many are to be given back."""

@@ -90,6 +90,19 @@ def read_exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
+def read_into(file: BinaryIO, buffer: memoryview) -> None:
+    """Fill the buffer with the next bytes. Raises ContentMoved where the file ends before, or cannot be read."""
+    filled = 0
+    try:
+        while filled < len(buffer):
+            more = file.readinto(buffer[filled:])  # type: ignore[attr-defined] # every binary file has it
+            if not more:
+                raise ContentMoved("the file became shorter while it was stored")
+            filled += more
+    except OSError as error:
+        raise ContentMoved(f"the file cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
 def digest_of(file: BinaryIO) -> str:
     """SHA-256 in hex of all that follows, in flat memory."""
     digest = hashlib.sha256()

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.errors import ContentMoved, Refused, Unacceptable
 from handlers.storage.budget import Budget
-from handlers.storage.content import read_exactly
+from handlers.storage.content import read_into
 from handlers.storage.kept import Kept
 from handlers.storage.pace import Pacer
 from handlers.storage.service import Preconditioned, Service, Unsupported, Vanished
 from handlers.storage.store import Content, Described, KeyConflict, Stored
-from handlers.storage.wire import Body
+from handlers.storage.wire import BY_MD5, Body
 
 if TYPE_CHECKING:
     from handlers.storage.s3 import S3Store
@@ -105,18 +105,18 @@ class Multipart:
             try:
                 while left:
                     number += 1
-                    held = self._budget.take(min(size, left))
+                    buffer = self._budget.lend(size)
+                    data = memoryview(buffer)[: min(size, left)]
                     try:
-                        data = read_exactly(file, min(size, left))
+                        read_into(file, data)
                     except BaseException:
-                        self._budget.give(held)
+                        self._budget.take_back(buffer)
                         raise
                     digest.update(data)
                     left -= len(data)
                     sent = pool.submit(self._part, key, upload_id, number, data, there.get(number))
-                    sent.add_done_callback(lambda _done, held=held: self._budget.give(held))  # type: ignore[misc]
+                    sent.add_done_callback(lambda _done, held=buffer: self._budget.take_back(held))  # type: ignore[misc]
                     under_way.add(sent)
-                    del data
                     if len(under_way) >= AT_ONCE:
                         ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                         done += [future.result() for future in ended]
@@ -130,12 +130,12 @@ class Multipart:
             raise ContentMoved("the file changed after it was hashed")
         return sorted(done, key=lambda part: part.number)
 
-    def _part(self, key: str, upload_id: str, number: int, data: bytes, there: tuple[str, int] | None) -> Part:
+    def _part(self, key: str, upload_id: str, number: int, data: memoryview, there: tuple[str, int] | None) -> Part:
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if there is not None and there[1] == len(data) and there[0].strip('"').lower() == md5:
             return Part(number, there[0], sure=True)
         self._pacer.wait(len(data))
-        asked: dict[str, Any] = {"Key": key, "UploadId": upload_id, "PartNumber": number, "Body": Body(data)}
+        asked: dict[str, Any] = {"Key": key, "UploadId": upload_id, "PartNumber": number, "Body": Body(data, BY_MD5)}
         answer = self._service.call("upload_part", **asked, ContentMD5=_base64(md5))
         return Part(number, str(answer["ETag"]), str(answer["ETag"]).strip('"').lower() == md5)
 

@@ -191,7 +191,7 @@ class Service:
 
 def _by_boto3(client: Any, operation: str, asked: dict[str, Any]) -> Any:
     body = asked.get("Body")
-    return getattr(client, operation)(**asked | ({"Body": body.data} if isinstance(body, Body) else {}))
+    return getattr(client, operation)(**asked | ({"Body": bytes(body.data)} if isinstance(body, Body) else {}))
 
 
 def _in_our_words(ask: Callable[[Any], Any], asked: dict[str, Any]) -> Any:

@@ -40,11 +40,15 @@ ERROR_CAP = 4096
 """Bytes of an error's body that are looked at."""
 
 
+BY_MD5 = "UNSIGNED-PAYLOAD"
+"""In place of the body's SHA-256: its Content-MD5 is signed, as every header is, so no third hash of it is made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is sent, and its SHA-256 in hex where somebody computed it already."""
+    """What is sent, and its SHA-256 in hex where somebody computed it already, or ``BY_MD5``."""
 
-    data: bytes
+    data: bytes | memoryview
     sha256: str | None = None
 
 
