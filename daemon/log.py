@@ -124,6 +124,7 @@ EVENTS: dict[str, str] = {
     "storage.fell_back": "S3 did not take it: it is kept in the local store until S3 is back",
     "storage.refused": "S3 will never take this object as it is; it stays in the local store",
     "copy.recognised": "a compressed copy from before the ledger was made anew stands for its recording again",
+    "storage.abandoned": "an upload in parts that callspool began and nobody goes on with was given up",
     "storage.lost": "copies were found to be missing or to be something else, and are put again",
     "storage.released": "a copy in the local store was let go, for it is verified in S3",
     "storage.drained": "a person had the local store's copies moved to S3",

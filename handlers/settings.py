@@ -275,7 +275,7 @@ class StorageSettings(Section):
         timedelta(minutes=2),
         timedelta(minutes=10),
     )
-    price_per_gb: float = Field(default=0.023, ge=0)
+    price_per_gb: float | None = Field(default=None, ge=0)
     upload_limit: Size = 2 * 2**30
     local: LocalStorage = LocalStorage()
     s3: S3Storage = S3Storage()

@@ -147,6 +147,18 @@ def multiparts(read: Reader) -> tuple[tuple[str, str, str], ...]:
     return tuple((row["bucket"], row["key"], row["upload_id"]) for row in read.rows("SELECT * FROM multipart"))
 
 
+def stale_multiparts(read: Reader, bucket: str, idle: datetime, old: datetime) -> tuple[tuple[str, str], ...]:
+    """Key and id of uploads in parts that nobody goes on with: begun before ``idle`` for what is not meant to be put
+    any more, or begun before ``old``."""
+    rows = read.rows(
+        "SELECT multipart.key, upload_id FROM multipart LEFT JOIN copy ON place = 's3' AND copy.bucket = "
+        "multipart.bucket AND copy.key = multipart.key WHERE multipart.bucket = ? AND begun_us <= ? "
+        "AND (copy.state IS NULL OR copy.state != 'intended' OR begun_us <= ?) ORDER BY 1",
+        (bucket, micros(idle), micros(old)),
+    )
+    return tuple((row["key"], row["upload_id"]) for row in rows)
+
+
 def multipart(read: Reader, bucket: str, key: str) -> str | None:
     """The id of the upload in parts that was begun for a key."""
     rows = read.rows("SELECT upload_id FROM multipart WHERE bucket = ? AND key = ?", (bucket, key))

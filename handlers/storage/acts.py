@@ -10,6 +10,7 @@ from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
 from handlers.records import AllUnstranded, CopyBound, ServiceProbed
 from handlers.storage.handler import DRAIN, LONE, S3
+from handlers.storage.layout import conversation_name
 from handlers.storage.planning import Places
 from handlers.storage.repair import repair
 
@@ -46,7 +47,8 @@ def acts(places: Places, service: str) -> Mapping[str, Act]:
         if not records.recording_ids(read, records.recording(read, recording).group):
             raise UnknownSubject(f"no recording r{recording}")
         day = item.first_seen_at.strftime("%Y-%m-%d")
-        facts = (records.StorageNamed(recording, str(args["name"]), day),)
+        name = conversation_name(str(args["name"]), None, item.sha256)  # keys hold no number
+        facts = (records.StorageNamed(recording, name, day),)
         return Acted({"recording": f"r{recording}"}, facts, (JobSpec(LONE, str(recording)),))
 
     return {

@@ -22,13 +22,15 @@ from handlers.storage.pace import Hours
 from handlers.storage.planning import Places, Planner, Wanted, is_safe
 
 STORE, LONE, DRAIN, LET_GO, SWEEP, PROBE = "store", "store_lone", "drain", "let_go", "storage_sweep", "storage_probe"
-PUT, BEGIN, MOVE, RELEASE, REMOVE, ASK = (
+ABANDON = "storage_abandon"
+PUT, BEGIN, MOVE, RELEASE, REMOVE, ASK, ABORT = (
     "storage.put",
     "storage.begin",
     "storage.move",
     "storage.release",
     "storage.remove",
     "storage.probe",
+    "storage.abort",
 )
 STORAGE, S3 = "storage", "s3"
 """Destinations: whatever store takes it, and S3 alone."""
@@ -266,6 +268,7 @@ class SweepHandler:
     in the CRM yet, copies that wait to move."""
 
     wait: timedelta
+    bucket: str | None = None
     kinds = (SWEEP,)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
@@ -276,7 +279,35 @@ class SweepHandler:
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
         if records.bound_copies(read, 1):
             then.append(JobSpec(DRAIN, S3))
+        if self.bucket is not None and _stale(read, self.bucket):
+            then.append(JobSpec(ABANDON, S3))
         return Planned(then=tuple(then))
+
+
+IDLE, OLD = timedelta(hours=1), timedelta(days=7)
+"""After which an upload in parts is given up: of what is not to be put any more, and of anything. Its parts cost."""
+
+
+def _stale(read: Reader, bucket: str) -> tuple[tuple[str, str], ...]:
+    return records.stale_multiparts(read, bucket, read.now - IDLE, read.now - OLD)
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonHandler:
+    """Has uploads in parts given up that we began and nobody goes on with; those of others are left alone."""
+
+    bucket: str | None
+    kinds = (ABANDON,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """One effect for each."""
+        del job
+        found = () if self.bucket is None else _stale(read, self.bucket)
+        return Planned(
+            effects=tuple(
+                Effect.of(ABORT, f"{self.bucket}/{key}", S3, {"key": key, "upload_id": upload}) for key, upload in found
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

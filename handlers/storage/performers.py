@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
 
-from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Receipt, sync_folder
+from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Reader, Receipt, sync_folder
 from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
-from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded
-from handlers.storage.content import OfCopy, OfItem, OfText
+from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded, copy_at
+from handlers.storage.content import OfCopy, OfItem, OfText, digest_of
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Closed, Health, Hours
@@ -44,6 +45,7 @@ class Stores:
     hours: Hours
     clock: Clock
     contents: Contents
+    view: Callable[[], AbstractContextManager[Reader]]
 
     def content(self, one: Mapping[str, Any]) -> Content:
         """Where an object's bytes come from: of a source that is gone, any store that still has them."""
@@ -123,6 +125,7 @@ class PutPerformer(_Sure):
                 reason = error.reason
                 stores.health.failed(error.reason)
             else:
+                self._tidy(one)
                 ended = [MultipartEnded(stores.s3.bucket, one["keys"]["s3"])] if upload_id else []
                 return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
         # What lies in our own folder under a call's own name is ours, also where an older ledger has forgotten it.
@@ -131,6 +134,20 @@ class PutPerformer(_Sure):
         bound = None if stores.s3 is None else dict(one)
         fact = verified(payload["subject"], stores.local, one, stored, bound)
         return fact, stored, reason, [Stranded(fact.key, reason)] if stranded else []
+
+    def _tidy(self, one: Mapping[str, Any]) -> None:
+        """Let go of what an earlier try put into the local store and was killed before anybody knew."""
+        local, key = self._stores.local, one["keys"]["local"]
+        found = local.find(key)
+        if found is None or found.size != one["size"]:
+            return
+        with self._stores.view() as read:
+            known = copy_at(read, "local", "", key)
+        if known is None or known.state == "removed":
+            with local.open(key) as file:
+                ours = digest_of(file) == one["sha256"]
+            if ours:
+                local.delete(key)
 
     def _to_s3(self, s3: InParts, one: Mapping[str, Any], content: Content, upload_id: str | None) -> Stored:
         stores = self._stores
@@ -197,6 +214,21 @@ class BeginPerformer:
                 stores.health.failed(error.reason)
             return Receipt({"upload_id": None})
         return Receipt({"upload_id": upload_id}, facts=(MultipartBegun(stores.s3.bucket, key, upload_id),))
+
+
+class AbortPerformer(_Sure):
+    """Gives up an upload in parts that nobody goes on with."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Abort it; one that is not there any more is fine."""
+        payload, s3 = _payload(effect), self._stores.s3
+        assert s3 is not None
+        s3.abort(payload["key"], payload["upload_id"])
+        event = Event("storage.abandoned", {"reason": "an upload in parts that nobody goes on with", "dest": S3})
+        return Receipt({"aborted": True}, event, (MultipartEnded(s3.bucket, payload["key"]),))
 
 
 class MovePerformer(_Sure):

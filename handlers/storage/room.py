@@ -28,6 +28,8 @@ from handlers.settings import StorageSettings
 from handlers.storage.acts import acts
 from handlers.storage.forget import traces
 from handlers.storage.handler import (
+    ABANDON,
+    ABORT,
     ASK,
     BEGIN,
     DRAIN,
@@ -42,6 +44,7 @@ from handlers.storage.handler import (
     STORAGE,
     STORE,
     SWEEP,
+    AbandonHandler,
     DrainHandler,
     LetGoHandler,
     ProbeHandler,
@@ -54,6 +57,7 @@ from handlers.storage.layout import Layout
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Health, Hours
 from handlers.storage.performers import (
+    AbortPerformer,
     BeginPerformer,
     InParts,
     MovePerformer,
@@ -72,6 +76,16 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 SWEEP_AT = "*/5 * * * *"
+
+SUBJECTS: Mapping[str, Subject] = {
+    STORE: Subject("call_id", "c"),
+    LONE: Subject("subject", "r"),
+    DRAIN: Subject("subject", "drain:"),
+    LET_GO: Subject("call_id", "c"),
+    SWEEP: Subject("subject", "sweep:"),
+    ABANDON: Subject("subject", "abandon:"),
+    PROBE: Subject("subject", "probe:"),
+}
 
 
 def room(
@@ -94,7 +108,7 @@ def room(
     local = LocalStore(folder, settings.min_free)
     s3 = s3_of(settings, credentials, kept, hours, machine.clock, renewed)
     health = Health(machine.clock, settings.retry)
-    stores = Stores(local, s3, health, hours, machine.clock, machine.contents)
+    stores = Stores(local, s3, health, hours, machine.clock, machine.contents, machine.view)
     places = places_of(settings, s3)
     service = "" if s3 is None else s3.service
 
@@ -103,47 +117,28 @@ def room(
             found = records.service_found(read, service)
             kept.take(None if found is None else found[0])
 
-    part_size = settings.s3.part_size
-    patience = Patience(tuple(settings.retry), 3)
-    performers: dict[str, Performer] = {
-        PUT: PutPerformer(stores),
-        BEGIN: BeginPerformer(stores),
-        MOVE: MovePerformer(stores),
-        RELEASE: ReleasePerformer(stores),
-        REMOVE: RemovePerformer(stores),
-        ASK: AskPerformer(s3, kept, settings),
-    }
+    bucket = None if s3 is None else s3.bucket
     schedules = [Scheduled(SWEEP_AT, "UTC", JobSpec(SWEEP, "all"))]
     if service:
         schedules.append(Scheduled("17 * * * *", "UTC", JobSpec(PROBE, "s3")))
+    patience = Patience(tuple(settings.retry), 3)
+    part_size, unasked = settings.s3.part_size, lambda: bool(service) and kept.says("put") == "unknown"
     return Room(
         name="storage",
         handlers=(
-            StoreHandler(
-                settings,
-                places,
-                part_size,
-                refresh,
-                unasked=lambda: bool(service) and kept.says("put") == "unknown",
-            ),
+            StoreHandler(settings, places, part_size, refresh, unasked),
             DrainHandler(places, part_size, hours, refresh, settings.after == "remove"),
             LetGoHandler(settings, places, crm),
-            SweepHandler(match_wait),
+            SweepHandler(match_wait, bucket),
+            AbandonHandler(bucket),
             ProbeHandler(service),
         ),
         lanes=(
             Lane("storage", (STORE, LONE), workers=settings.workers),
-            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, PROBE), workers=2),
+            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE), workers=2),
         ),
-        performers=performers,
-        subjects={
-            STORE: Subject("call_id", "c"),
-            LONE: Subject("subject", "r"),
-            DRAIN: Subject("subject", "drain:"),
-            LET_GO: Subject("call_id", "c"),
-            SWEEP: Subject("subject", "sweep:"),
-            PROBE: Subject("subject", "probe:"),
-        },
+        performers={**_performers(stores), ASK: AskPerformer(s3, kept, settings)},
+        subjects=SUBJECTS,
         patience={STORAGE: patience, S3: patience},
         acts=acts(places, service),
         redo={kind: redo(places, kind) for kind in (STORE, LONE)},
@@ -159,6 +154,18 @@ def room(
         open_paths=(INFO,),
         big_paths=(PROCESS,),
     )
+
+
+def _performers(stores: Stores) -> dict[str, Performer]:
+    """What is done in the stores."""
+    return {
+        PUT: PutPerformer(stores),
+        BEGIN: BeginPerformer(stores),
+        MOVE: MovePerformer(stores),
+        RELEASE: ReleasePerformer(stores),
+        REMOVE: RemovePerformer(stores),
+        ABORT: AbortPerformer(stores),
+    }
 
 
 def _routes(intake: Intake) -> Callable[[Serving], APIRouter]:

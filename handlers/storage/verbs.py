@@ -31,6 +31,9 @@ DIFFERENCES = 5
 """Exit code of ``verify`` where ledger and storage do not say the same."""
 
 GB = 2**30
+S3_PRICE, CHEAP_PRICE = 0.023, 0.0047
+"""What a GB costs in a month (formats.md, section 9)."""
+
 Call = Annotated[str, typer.Argument(help="c12, r13, a callId, a session id or a transcript.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
@@ -190,9 +193,30 @@ def info_of(desk: Desk, shelves: Shelves) -> dict[str, Json]:
         known = None
     place = "local" if shelves.s3 is None else "s3"
     size = counts.get(place, {}).get("bytes", 0)
-    price = shelves.settings.price_per_gb if shelves.s3 is not None else 0.0
+    price = price_of(shelves.settings)
     probed: Json = None if known is None else {"at": known[1].isoformat(), "found": known[0]}
-    return {**found, **counts, "monthly_cost": round(size / GB * price, 4), "price_per_gb": price, "probe": probed}
+    cost: dict[str, Json] = {"monthly_cost": round(size / GB * price, 4), "price_per_gb": price}
+    return {**found, **counts, **cost, "probe": probed, "begun_by_others": begun_by_others(desk, shelves)}
+
+
+def price_of(settings: StorageSettings) -> float:
+    """What a GB costs in a month: as configured, else what S3 asks, or a cheap compatible service."""
+    if settings.price_per_gb is not None:
+        return settings.price_per_gb
+    return S3_PRICE if settings.s3.endpoint_url is None else CHEAP_PRICE
+
+
+def begun_by_others(desk: Desk, shelves: Shelves) -> int | None:
+    """How many uploads in parts lie unfinished under our prefixes that we did not begin; None where nobody can say."""
+    if shelves.s3 is None:
+        return 0
+    try:
+        with desk.read() as read:
+            ours = {(key, upload) for _bucket, key, upload in records.multiparts(read)}
+        prefixes = _prefixes(shelves.settings)["s3"]
+        return sum(one not in ours for prefix in prefixes for one in shelves.s3.begun(prefix))
+    except (OperatorError, DeliveryError):
+        return None
 
 
 def info_text(found: Mapping[str, Any]) -> str:
@@ -204,8 +228,13 @@ def info_text(found: Mapping[str, Any]) -> str:
         for place in ("local", "s3", "waiting")
         if place in found
     ]
+    if found["begun_by_others"]:
+        lines.append(
+            f"begun by others     {found['begun_by_others']} uploads in parts  -> callspool verify  names them"
+        )
+    place = "a month" if found["s3_enabled"] else "in S3, a month"
+    lines.append(f"{place:<20}{found['monthly_cost']:.4f} at {found['price_per_gb']} a GB")
     if found["s3_enabled"]:
-        lines.append(f"a month             {found['monthly_cost']:.2f} at {found['price_per_gb']} a GB")
         asked = "not yet  -> callspool storage probe" if found["probe"] is None else found["probe"]["at"]
         lines.append(f"asked what it does  {asked}")
     return "\n".join(lines)

@@ -94,7 +94,13 @@ def ours(folder: Path, url: str, key: str, secret: str) -> dict[str, float]:
         ledger = Ledger(paths, clock, readers=readers, sources=sources, lanes=lanes, on_event=_fail)
         contents = LedgerContents(readers)
         stores = Stores(
-            LocalStore(f"{state}/up", 0), s3, Health(clock, settings.retry), Hours((), None), clock, contents
+            LocalStore(f"{state}/up", 0),
+            s3,
+            Health(clock, settings.retry),
+            Hours((), None),
+            clock,
+            contents,
+            readers.view,
         )
         room = Room(
             name="bench",

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,16 @@ class Story:
         return bool(rows) and rows[0][0] == OBJECTS and gone and not self.site.rows(open_jobs)
 
     def _hold_to_claims(self, sources: dict[str, bytes]) -> None:
-        held = client(self.proxy.upstream)
+        with closing(client(self.proxy.upstream)) as held:
+            self._hold_storage_to_claims(held, sources)
+        uploads = self.site.folder / "uploads"
+        assert [path for path in uploads.rglob("*") if path.is_file()] == [], self.kill
+        assert self.site.rows("SELECT 1 FROM multipart") == []
+        assert self.site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
+        checked = self.site.command("verify", "--deep", "100%", "--json")
+        assert checked.returncode == 0, (self.kill, checked.stdout)
+
+    def _hold_storage_to_claims(self, held: Any, sources: dict[str, bytes]) -> None:
         found = {one["Key"]: one["Size"] for one in held.list_objects_v2(Bucket=self.bucket).get("Contents", ())}
         kept = {key: held.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in found if "probe" not in key}
         hashes = [hashlib.sha256(data).hexdigest() for data in kept.values()]
@@ -130,12 +139,6 @@ class Story:
         assert (len(kept), len(set(hashes))) == (OBJECTS, OBJECTS - 2), (self.kill, sorted(kept))
         assert {hashlib.sha256(data).hexdigest() for data in sources.values()} <= set(hashes), self.kill
         assert not held.list_multipart_uploads(Bucket=self.bucket).get("Uploads"), self.kill
-        uploads = self.site.folder / "uploads"
-        assert [path for path in uploads.rglob("*") if path.is_file()] == [], self.kill
-        assert self.site.rows("SELECT 1 FROM multipart") == []
-        assert self.site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
-        checked = self.site.command("verify", "--deep", "100%", "--json")
-        assert checked.returncode == 0, (self.kill, checked.stdout)
 
 
 def drop(site: Site) -> dict[str, bytes]:
@@ -176,7 +179,8 @@ def service() -> Iterator[str]:
 def play(url: str, kill: Kill, number: int) -> Story:
     """Tell the story in a folder and a bucket of its own."""
     bucket = f"story-{number}"
-    client(url).create_bucket(Bucket=bucket)
+    with closing(client(url)) as held:
+        held.create_bucket(Bucket=bucket)
     with tempfile.TemporaryDirectory(prefix="cs-") as folder, awkward(url) as proxy:
         place: dict[str, Any] = {"S3_BUCKET_NAME": bucket, "S3_ENDPOINT_URL": proxy.url}
         story = Story(kill, Site(Path(folder), **SETTINGS, **place), proxy, bucket)
