@@ -87,7 +87,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if kind == "real":
         url = os.environ.get("CALLSPOOL_TEST_S3")
         if url is None:
-            pytest.skip("CALLSPOOL_TEST_S3 names no service (http://… that takes the tests' keys)")
+            pytest.skip("CALLSPOOL_TEST_S3 names no service (http://key:secret@host:port)")
         request.getfixturevalue("emptied")
         return asked(url)
     if kind.startswith("moto"):

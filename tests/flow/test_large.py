@@ -16,8 +16,8 @@ from tests.support.rclone import rclone
 from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
 
 SIZE = 6 * 2**30
-MOST_MB = 200
-"""Resident memory of the daemon, and of each command, whatever the file's size; 150 MB without the audio's share."""
+MOST_MB = 150
+"""Resident memory of the daemon, and of each command, whatever the size of the file."""
 
 
 def sparse(path: Path, size: int) -> None:

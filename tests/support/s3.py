@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from handlers.settings import StorageSettings
 from handlers.storage.kept import Kept
@@ -48,11 +49,20 @@ def http_post(host: str, path: str) -> None:
     connection.close()
 
 
+def keys_of(url: str) -> tuple[str, str, str]:
+    """The service's address and keys: its own where the URL names them (http://key:secret@…), else those of tests."""
+    parts = urlsplit(url)
+    if parts.username is None or parts.password is None:
+        return url, ACCESS_KEY, SECRET_KEY
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}", unquote(parts.username), unquote(parts.password)
+
+
 def client(url: str) -> Any:
     """boto3's own client, for tests to look with."""
     import boto3
 
-    return boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1").client("s3", endpoint_url=url)
+    address, key, secret = keys_of(url)
+    return boto3.session.Session(key, secret, region_name="us-east-1").client("s3", endpoint_url=address)
 
 
 def make_bucket(url: str) -> None:
@@ -62,14 +72,14 @@ def make_bucket(url: str) -> None:
 
 def storage_settings(url: str, **s3: Any) -> StorageSettings:
     """Settings for the service behind ``url``, with the smallest parts."""
-    own = {"bucket": BUCKET, "endpoint_url": url, "part_size": 5 * 2**20, "timeout": "5s", **s3}
+    own = {"bucket": BUCKET, "endpoint_url": keys_of(url)[0], "part_size": 5 * 2**20, "timeout": "5s", **s3}
     return StorageSettings.model_validate({"backend": "s3", "s3": own})
 
 
 def s3_store(url: str, kept: Kept | None = None, **s3: Any) -> S3Store:
     """The store itself."""
     settings = storage_settings(url, **s3)
-    found = s3_of(settings, Credentials(ACCESS_KEY, SECRET_KEY), kept or Kept(), Hours((), None), RealClock())
+    found = s3_of(settings, Credentials(*keys_of(url)[1:]), kept or Kept(), Hours((), None), RealClock())
     assert found is not None
     return found
 
