@@ -121,6 +121,9 @@ class House:
         """A path of the configuration, absolute."""
         return self.loaded.path(given)
 
+    def _maybe(self, given: str | None) -> str | None:
+        return None if given is None else str(self.path(given))
+
     @cached_property
     def paths(self) -> StatePaths:
         """Where the state folder keeps what."""
@@ -144,6 +147,8 @@ class House:
             markers=str(self.path(config.collect.markers)),
             audio=config.audio,
             compress=config.compress,
+            compress_index=self._maybe(config.compress.index),
+            compress_log=self._maybe(config.compress.log_file),
             match=config.match,
             retention=config.retention,
             crm=config.crm,
@@ -151,7 +156,7 @@ class House:
             storage_folder=os.path.realpath(self.path(config.storage.local.dir)),
             collect=config.collect,
             recordings_name=config.watch.recordings,
-            metadata=None if config.collect.metadata is None else str(self.path(config.collect.metadata)),
+            metadata=self._maybe(config.collect.metadata),
             reports=str(self.path(config.collect.reports)),
             crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
             notify=config.notify,

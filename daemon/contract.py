@@ -569,5 +569,7 @@ class Room:
     """What it makes of all witnesses; true where a person says that what they name was delivered."""
     redeliver: Callable[[Reader], Acted] | None = None
     """What witnesses outside the ledger say was done, when a person ends hold mode by redelivering."""
+    stop: Callable[[], None] = _nothing
+    """Called when stopping begins: let go of what takes long and can be done again. Its effects raise NotSent then."""
     close: Callable[[], None] = _nothing
     """Give back what the room holds: processes, connections."""

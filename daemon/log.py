@@ -89,6 +89,7 @@ EVENTS: dict[str, str] = {
     "file.overdue": "a file does not settle; a person must look",
     "file.unreadable": "a file cannot be read",
     "compression.begun": "recordings whose time has come are compressed",
+    "compression.progressed": "so many recordings are to be compressed yet",
     "recording.compressed": "a copy was read back and is close to its source",
     "recording.uncompressed": "no copy was made of a recording",
     "compression.refused": "a copy was not close enough; its original stays",

@@ -41,6 +41,8 @@ class Settings:
     markers: str
     audio: AudioSettings
     compress: CompressSettings
+    compress_index: str | None
+    compress_log: str | None
     match: MatchSettings
     retention: RetentionSettings
     storage: StorageSettings
@@ -62,6 +64,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.audio.pool import Prober
     from handlers.collection.asked import Collection, zone_of
     from handlers.collection.room import room as collection
+    from handlers.compress.handler import Papers
     from handlers.compress.room import room as compress
     from handlers.compress.room import workers_of
     from handlers.crm.room import room as crm
@@ -117,6 +120,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             machine,
             timezone=settings.timezone,
             match_wait=settings.match.wait,
+            papers=Papers(settings.compress_index, settings.compress_log),
         ),
         privacy(
             settings.retention,

@@ -306,8 +306,15 @@ class CompressSettings(Section):
 
     tiers: tuple[Tier, ...] = (Tier(after=timedelta(days=7), bitrate=96_000),)
     min_saving: Percent = 0.2
+    copy_packets: bool = True
     index: str | None = None
+    log_file: str | None = None
+    dry_run: bool = False
     at: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
+    between: Annotated[str, AfterValidator(_hours)] | None = None
+    max_load: float | None = Field(default=None, gt=0)
+    on_battery: bool = False
+    nice: int = Field(default=10, ge=0, le=19)
     keep_original: Duration = timedelta(hours=24)
     delete_originals: bool = True
     workers: int | None = Field(default=None, ge=1, le=256)

@@ -22,7 +22,7 @@ from daemon.errors import BadRequest, ConfigInvalid
 from daemon.service import Manager, Plan, Scope
 from daemon.sources import leaves, marked
 
-FILES_TO_WRITE = ("compress.index", "collect.metadata")
+FILES_TO_WRITE = ("compress.index", "compress.log_file", "collect.metadata")
 """Settings that name a file which is kept up to date; its folder must be writable."""
 
 ROOT_UID = 0

@@ -247,7 +247,10 @@ class Delivery:
             point(f"{name}.performed")
             self._confirm(job, due, receipt, last=last)
         except DeliveryError as error:
-            self._fail(job, due, error, retry.decide)
+            if isinstance(error, NotSent) and self._stopping.is_set():
+                self._let_go(job, due)
+            else:
+                self._fail(job, due, error, retry.decide)
             return None
         except ContentError as error:
             self._never_sent(job, due, error)
@@ -258,6 +261,15 @@ class Delivery:
             self._ledger.write(f"{name}.failed", lambda tx: effects.unstart(tx, due, "lost"))
             raise
         return receipt
+
+    def _let_go(self, job: Job, due: Due) -> None:
+        """It was not sent because the process stops: it costs no attempt, and the next start goes on with it."""
+
+        def let_go(tx: WriteTx) -> None:
+            effects.unstart(tx, due, "not_sent")
+            jobs.interrupt(tx, job)
+
+        self._ledger.write(f"{due.effect.type}.failed", let_go)
 
     def _never_sent(self, job: Job, due: Due, error: ContentError) -> None:
         def failed(tx: WriteTx) -> None:

@@ -69,6 +69,7 @@ class Runner:
         self._abandoned = False
         self._lanes = {lane.name: _LaneState(lane, clock.monotonic()) for room in rooms for lane in room.lanes}
         self._threads: list[threading.Thread] = []
+        self._let_go = [room.stop for room in rooms]
         self._delivery = Delivery(
             ledger,
             {t: p for room in rooms for t, p in room.performers.items()},
@@ -98,6 +99,8 @@ class Runner:
         """Stop claiming and let what is under way finish, up to ``grace_s``. True when all of it did."""
         self._stopping.set()
         self.wake(frozenset(self._lanes))
+        for let_go in self._let_go:
+            let_go()
         deadline = self._clock.monotonic() + grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))

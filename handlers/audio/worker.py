@@ -115,16 +115,17 @@ class _Whole(io.FileIO):
 
 def _other(request: dict[str, Any], file: int) -> Any:
     """The second file of a request: to be written, or to be read."""
-    return _Whole(file, "r+b") if request["do"] == "encode" else open(file, "rb")
+    return open(file, "rb") if request["do"] == "compare" else _Whole(file, "r+b")
 
 
 def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str, Any]:
-    """Encode or compare; a file that fails is refused, a disk that fails is told as ``errno``."""
+    """Encode, repack or compare; a file that fails is refused, a disk that fails is told as ``errno``."""
     from handlers.audio.closeness import compare
     from handlers.audio.encode import encode, heard
+    from handlers.audio.repack import repack
 
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        os.setpriority(os.PRIO_PROCESS, 0, max(request.get("nice", NICE), os.getpriority(os.PRIO_PROCESS, 0)))
     allow_cpu(int(request["cpu_s"]))
     try:
         demuxer = sniff(source).demuxer
@@ -134,6 +135,8 @@ def done(request: dict[str, Any], source: BinaryIO, other: BinaryIO) -> dict[str
             sides = heard(source, demuxer), heard(other, "ogg")
             return {"closeness": dataclasses.asdict(compare(*sides))}
         limit(resource.RLIMIT_FSIZE, int(request["largest"]))
+        if request["do"] == "repack":
+            return {"samples": repack(source, demuxer, other, about=request["about"])}
         how = {name: request[name] for name in ("bitrate", "application", "complexity")}
         return {"samples": encode(source, demuxer, other, about=request.get("about", ""), **how)}
     except AudioUnreadable as refusal:

@@ -71,19 +71,26 @@ class EncodePerformer(_Base):
             raise
         if made is None or made["size"] > given["largest"]:
             files.remove(temporary)
-            return _left(given, "it is small already")
+            return _left(given, "it is small already", given["bitrate"])
         fact = records.CopyMade(
-            given["item"], given["name"], made["sha256"], made["size"], given["size"], given["bitrate"]
+            given["item"],
+            given["name"],
+            made["sha256"],
+            made["size"],
+            given["size"],
+            given["bitrate"],
+            given["source"],
+            given["do"],
         )
         return Receipt(made, facts=(fact,))
 
     def _encoded(self, given: Any, temporary: bytes) -> dict[str, Any] | None:
         """What was made; None where it grew beyond what it may."""
         settings = self._settings
-        request = {"do": "encode", "bitrate": given["bitrate"], "largest": given["size"]}
+        request = {"do": given["do"], "bitrate": given["bitrate"], "largest": given["size"], "nice": settings.nice}
         request |= {"application": settings.application, "complexity": settings.complexity, "about": given["about"]}
         files.remove(temporary)
-        with self._contents.open(given["item"]) as source:
+        with self._contents.open(given["source"]) as source:
             try:
                 fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError as error:
@@ -146,7 +153,7 @@ class VerifyPerformer(_Base):
             return Receipt({"verified": True}, event, facts=(records.CopyJudged(given["item"], figures, ""),))
         if "found" not in given and files.digest(final_of(effect)) == made["sha256"]:
             files.remove(final_of(effect))
-        fix = "the original stays; callspool inspect it"
+        fix = f"the original stays; callspool retry {subject}"
         event = Event("compression.refused", {"item": subject, "reason": reason, "fix": fix}, "warning")
         return Receipt({"verified": False}, event, facts=(records.CopyJudged(given["item"], figures, reason),))
 
@@ -154,9 +161,10 @@ class VerifyPerformer(_Base):
         """The figures, rounded for people, and why the copy is refused."""
         if files.digest(final) != made["sha256"]:
             return {}, "the copy is not what was written"
-        with self._contents.open(given["item"]) as source, open(final, "rb") as copy:
+        request = {"do": "compare", "nice": self._settings.nice}
+        with self._contents.open(given["source"]) as source, open(final, "rb") as copy:
             try:
-                answer = self._do({"do": "compare"}, source.fileno(), copy.fileno(), given["media_s"])
+                answer = self._do(request, source.fileno(), copy.fileno(), given["media_s"])
             except AudioUnreadable as unreadable:
                 return {}, f"it cannot be compared: {unreadable}"
         figures = {name: round(v, 4) if isinstance(v, float) else v for name, v in answer["closeness"].items()}
@@ -205,7 +213,12 @@ class RemovePerformer(_Base):
 def temporary_of(effect: Effect) -> bytes:
     """Where the copy is written until it is whole: hidden, so that no watch takes it in."""
     given: Any = effect.payload
-    return os.path.join(os.fsencode(given["folder"]), f".callspool-r{given['item']}.opus.part".encode())
+    return os.path.join(os.fsencode(given["folder"]), temporary_name(given["item"]).encode())
+
+
+def temporary_name(item: int) -> str:
+    """The name of the temporary copy of an item."""
+    return f".callspool-r{item}.opus.part"
 
 
 def final_of(effect: Effect) -> bytes:
@@ -222,9 +235,9 @@ def _made(effect: Effect) -> Any:
     return data if "sha256" in data else None
 
 
-def _left(given: Any, reason: str) -> Receipt:
+def _left(given: Any, reason: str, small_for: int = 0) -> Receipt:
     event = Event("recording.uncompressed", {"item": f"r{given['item']}", "reason": reason})
-    return Receipt({"left": True}, event, facts=(records.LeftAlone(given["item"], given["size"], reason),))
+    return Receipt({"left": True}, event, facts=(records.LeftAlone(given["item"], given["size"], reason, small_for),))
 
 
 def _gone(given: Any) -> Receipt:

@@ -1,56 +1,38 @@
-"""What was compressed: the facts, what may be compressed now, and the figures of ``/api/storage-stats``."""
+"""What was compressed: the facts, and the figures of ``/api/storage-stats``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from daemon.contract import Reader, Tx
-from handlers.records.rows import dumps, maybe_moment, micros, moment
-
-_OPEN_SET = (
-    "EXISTS (SELECT 1 FROM pairing LEFT JOIN call USING (conversation_id) "
-    "WHERE pairing.group_key = recording.group_key AND delivered_us IS NULL)"
-)
-_HELD = "EXISTS (SELECT 1 FROM hold WHERE item_id = recording.id)"
-_AT_WORK = (
-    "(EXISTS (SELECT 1 FROM pairing JOIN job ON job.key = CAST(conversation_id AS TEXT) WHERE "
-    "pairing.group_key = recording.group_key AND (job.state IN ('ready', 'running') "
-    "OR kind = 'store' AND job.state = 'waiting')) OR EXISTS (SELECT 1 FROM job WHERE kind = 'store_lone' "
-    "AND key = CAST(recording.id AS TEXT) AND job.state NOT IN ('done', 'parked')))"
-)
-
+from handlers.records.rows import dumps, maybe_moment, micros, moment, places
 
 NOBODY_KNOWS = 0
 """The bitrate of a copy that was made before the ledger was."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compressible:
-    """A recording whose age allows it: bytes, seconds, and what it is."""
-
-    id: int
-    name: str
-    size: int
-    media_s: float
-    codec: str
-    channels: int
-    aged_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Compressed:
-    """What became of one recording; ``name`` and ``size`` are the copy's."""
+    """What became of one recording, or of an earlier copy that stands for one; ``name`` and ``size`` are the copy's.
+
+    ``source_id`` is the item that the copy is made of, ``tries`` how often a person had it looked at again.
+    """
 
     recording_id: int
-    state: Literal["made", "verified", "replaced", "refused", "left"]
+    state: Literal["made", "verified", "replaced", "refused", "left", "again"]
     name: str
     sha256: str
     size: int
     original_size: int
     bitrate: int
+    source_id: int
+    way: Literal["encode", "repack"]
+    tries: int
+    reason: str
     verified_at: datetime | None
 
 
@@ -64,15 +46,28 @@ class CopyMade:
     size: int
     original_size: int
     bitrate: int
+    source_id: int | None = None
+    way: Literal["encode", "repack"] = "encode"
 
     def write(self, tx: Tx) -> None:
         """Put it down; a copy made again takes the place of the one before."""
         tx.execute(
-            "INSERT INTO compression (recording_id, state, name, sha256, size, original_size, bitrate, made_us) "
-            "VALUES (?, 'made', ?, ?, ?, ?, ?, ?) ON CONFLICT (recording_id) DO UPDATE SET state = 'made', "
-            "name = excluded.name, sha256 = excluded.sha256, size = excluded.size, bitrate = excluded.bitrate, "
+            "INSERT INTO compression (recording_id, state, name, sha256, size, original_size, bitrate, source_id, way, "
+            "made_us) VALUES (?, 'made', ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (recording_id) DO UPDATE SET "
+            "state = 'made', name = excluded.name, sha256 = excluded.sha256, size = excluded.size, reason = '', "
+            "bitrate = excluded.bitrate, source_id = excluded.source_id, way = excluded.way, "
             "made_us = excluded.made_us",
-            (self.recording_id, self.name, self.sha256, self.size, self.original_size, self.bitrate, micros(tx.now)),
+            (
+                self.recording_id,
+                self.name,
+                self.sha256,
+                self.size,
+                self.original_size,
+                self.bitrate,
+                self.source_id,
+                self.way,
+                micros(tx.now),
+            ),
         )
 
 
@@ -100,18 +95,38 @@ class CopyJudged:
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """Nothing would be saved, or nothing can be made of it: looked at once, and not again every night."""
+    """Nothing would be saved, or nothing can be made of it: looked at once, and not again every night.
+
+    ``bitrate`` (bits a second) is that of the tier for which it is small already: a later one may still save.
+    """
 
     recording_id: int
     size: int
     reason: str
+    bitrate: int = 0
 
     def write(self, tx: Tx) -> None:
         """Put it down."""
         tx.execute(
-            "INSERT INTO compression (recording_id, state, original_size, reason, made_us) VALUES (?, 'left', ?, ?, ?) "
-            "ON CONFLICT (recording_id) DO UPDATE SET state = 'left', reason = excluded.reason",
-            (self.recording_id, self.size, self.reason, micros(tx.now)),
+            "INSERT INTO compression (recording_id, state, original_size, reason, bitrate, made_us) "
+            "VALUES (?, 'left', ?, ?, ?, ?) ON CONFLICT (recording_id) DO UPDATE SET state = 'left', "
+            "reason = excluded.reason, bitrate = excluded.bitrate",
+            (self.recording_id, self.size, self.reason, self.bitrate, micros(tx.now)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAtAgain:
+    """A person wants what was refused or left to be looked at again."""
+
+    recording_id: int
+
+    def write(self, tx: Tx) -> None:
+        """Put it down; what has become a copy meanwhile stays one."""
+        tx.execute(
+            "UPDATE compression SET state = 'again', tries = tries + 1 WHERE recording_id = ? "
+            "AND state IN ('refused', 'left')",
+            (self.recording_id,),
         )
 
 
@@ -232,10 +247,10 @@ def item_of_source(read: Reader, sha256: str, evidence: str) -> int | None:
 
 
 def compressed(read: Reader, recording_id: int) -> Compressed | None:
-    """What became of this recording; None where nobody looked yet."""
+    """What became of this recording or copy; None where nobody looked yet."""
     rows = read.rows(
-        "SELECT recording_id, state, name, sha256, size, original_size, bitrate, "
-        "verified_us FROM compression WHERE recording_id = ?",
+        "SELECT recording_id, state, name, sha256, size, original_size, bitrate, reason, way, tries, verified_us, "
+        "coalesce(source_id, recording_id) AS source_id FROM compression WHERE recording_id = ?",
         (recording_id,),
     )
     if not rows:
@@ -251,56 +266,19 @@ def standing_for(read: Reader, item_id: int) -> int:
         "AND NOT EXISTS (SELECT 1 FROM file WHERE item_id = recording_id AND state = 'known')",
         (item_id,),
     )
-    return int(rows[0]["copy_id"]) if rows else item_id
+    return standing_for(read, int(rows[0]["copy_id"])) if rows else item_id
+
+
+def recording_of_copy(read: Reader, item_id: int) -> int:
+    """The recording that an item stands for: itself, or what its copy was made of, however often."""
+    rows = read.rows("SELECT recording_id FROM compression WHERE copy_id = ? AND recording_id != ?", (item_id, item_id))
+    return recording_of_copy(read, int(rows[0]["recording_id"])) if rows else item_id
 
 
 def is_copy(read: Reader, sha256: str) -> bool:
     """Whether this content is a copy that callspool made of a recording it knows."""
     return bool(
         read.rows("SELECT 1 FROM compression WHERE sha256 = ? AND state IN ('made', 'verified', 'replaced')", (sha256,))
-    )
-
-
-def compressible(read: Reader, before: datetime, settled_before: datetime, limit: int) -> tuple[Compressible, ...]:
-    """Recordings that ended before a moment, oldest first: known, looked at by nobody yet, on no hold, of no set that
-    is yet to be delivered. Those that belong to no set at all must have come before ``settled_before``.
-    """
-    return _compressible(read, "ORDER BY aged_us, id LIMIT ?", (micros(before), micros(settled_before), limit))
-
-
-def still_compressible(read: Reader, recording_id: int) -> bool:
-    """Whether the recording may be touched now, whatever was done to it already."""
-    where = f"SELECT 1 FROM recording WHERE id = ? AND NOT {_OPEN_SET} AND NOT {_HELD} AND NOT {_AT_WORK}"
-    return bool(read.rows(where, (recording_id,)))
-
-
-def one_compressible(read: Reader, recording_id: int) -> Compressible | None:
-    """This recording, if it is a known one that nobody looked at yet and that may be touched."""
-    found = _compressible(read, "AND id = ?", (micros(read.now), micros(read.now), recording_id))
-    return found[0] if found else None
-
-
-def _compressible(read: Reader, tail: str, args: Sequence[object]) -> tuple[Compressible, ...]:
-    rows = read.rows(
-        "SELECT * FROM (SELECT recording.id, recording.name, recording.size, media_s, codec, channels, paired, "
-        "registered_us, coalesce(end_us, item.mtime_ns / 1000) AS aged_us FROM recording JOIN item USING (id) "
-        "WHERE EXISTS (SELECT 1 FROM file WHERE item_id = recording.id AND state = 'known') "
-        "AND NOT EXISTS (SELECT 1 FROM compression WHERE recording_id = recording.id) "
-        f"AND NOT {_OPEN_SET} AND NOT {_HELD} AND NOT {_AT_WORK}) "
-        f"WHERE aged_us <= ? AND (paired = 1 OR registered_us <= ?) {tail}",
-        args,
-    )
-    return tuple(
-        Compressible(
-            row["id"],
-            row["name"],
-            row["size"],
-            row["media_s"],
-            row["codec"],
-            row["channels"],
-            moment(row["aged_us"]),
-        )
-        for row in rows
     )
 
 
@@ -316,8 +294,8 @@ def storage_figures(read: Reader) -> dict[str, float]:
         "WHERE EXISTS (SELECT 1 FROM file WHERE item_id = recording.id AND state = 'known')"
     )[0]["n"]
     row = read.rows(
-        "SELECT coalesce(sum(size), 0) AS size, "
-        "coalesce(sum(iif(state = 'replaced', original_size - size, 0)), 0) AS savings "
+        f"SELECT coalesce(sum(iif({_THERE}, size, 0)), 0) AS size, "
+        f"coalesce(sum(iif(state = 'replaced' AND {_FREED}, original_size - size, 0)), 0) AS savings "
         "FROM compression WHERE state IN ('verified', 'replaced')"
     )[0]
     total = originals + row["size"]
@@ -330,6 +308,19 @@ def storage_figures(read: Reader) -> dict[str, float]:
     }
 
 
+_THERE = (
+    "NOT EXISTS (SELECT 1 FROM compression AS later WHERE later.recording_id = compression.copy_id "
+    "AND later.state = 'replaced')"
+)
+"""A copy that no later one has replaced."""
+
+_FREED = (
+    "NOT EXISTS (SELECT 1 FROM compression AS earlier WHERE earlier.copy_id = compression.recording_id "
+    "AND earlier.state != 'replaced')"
+)
+"""What it replaced is gone, and is no mere copy of what lies there still."""
+
+
 def compression_counts(read: Reader) -> dict[str, int]:
     """How many recordings are in which state."""
     rows = read.rows("SELECT state, count(*) AS n FROM compression GROUP BY state")
@@ -340,3 +331,43 @@ def refused_copies(read: Reader) -> tuple[tuple[int, str], ...]:
     """Recordings whose copy was refused, with the reason."""
     rows = read.rows("SELECT recording_id, reason FROM compression WHERE state = 'refused' ORDER BY recording_id")
     return tuple((row["recording_id"], row["reason"]) for row in rows)
+
+
+def retriable(read: Reader) -> tuple[int, ...]:
+    """What was refused, or left."""
+    rows = read.rows("SELECT recording_id FROM compression WHERE state IN ('refused', 'left') ORDER BY recording_id")
+    return tuple(row["recording_id"] for row in rows)
+
+
+_PLACES = (
+    "SELECT DISTINCT root.path AS root, folder.path AS folder, item_id FROM "
+    "(SELECT folder_id, item_id FROM file UNION SELECT folder_id, item_id FROM former_file) AS place "
+    "JOIN folder ON folder.id = folder_id JOIN root ON root.id = root_id WHERE item_id IN ({})"
+)
+
+
+def folders_of(read: Reader, ids: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """The absolute folders in which these items lie or lay, each with the item."""
+    rows = read.rows(_PLACES.format(places(ids)), tuple(ids))
+    return tuple((os.fsdecode(os.path.join(row["root"], row["folder"])), row["item_id"]) for row in rows)
+
+
+def copies_unseen(read: Reader, ids: Sequence[int]) -> tuple[tuple[str, str], ...]:
+    """Of these items, the copies that the watch has not taken in: absolute folder and name."""
+    rows = read.rows(
+        "SELECT recording_id, name FROM compression WHERE copy_id IS NULL AND name != '' "
+        f"AND state IN ('made', 'verified', 'replaced') AND recording_id IN ({places(ids)})",
+        tuple(ids),
+    )
+    names = {row["recording_id"]: row["name"] for row in rows}
+    return tuple((folder, names[item]) for folder, item in folders_of(read, tuple(names)))
+
+
+def file_names(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """The names under which these items came, and those of their copies."""
+    rows = read.rows(
+        f"SELECT name FROM item WHERE id IN ({places(ids)}) UNION SELECT name FROM compression "
+        f"WHERE name != '' AND recording_id IN ({places(ids)})",
+        (*ids, *ids),
+    )
+    return tuple(row["name"] for row in rows)

@@ -10,6 +10,7 @@ from sqlite3 import Row
 from typing import Any, Literal
 
 from daemon.contract import Reader
+from handlers.records.compressible import STANDING
 from handlers.records.rows import maybe_moment, micros, moment
 
 Place = Literal["local", "s3"]
@@ -125,9 +126,9 @@ def copy_counts(read: Reader) -> dict[str, Any]:
 def nowhere(read: Reader) -> tuple[int, ...]:
     """Recordings of which no file, no compressed copy and no verified copy in storage is left."""
     rows = read.rows(
-        "SELECT recording.id FROM recording LEFT JOIN compression ON recording_id = recording.id WHERE NOT EXISTS "
-        "(SELECT 1 FROM file WHERE item_id IN (recording.id, copy_id) AND state = 'known') AND NOT EXISTS "
-        "(SELECT 1 FROM copy WHERE item_id IN (recording.id, copy_id) AND state = 'verified') ORDER BY recording.id"
+        f"SELECT root AS id FROM {STANDING} AS standing GROUP BY root HAVING NOT max("
+        "EXISTS (SELECT 1 FROM file WHERE item_id = standing.id AND state = 'known') "
+        "OR EXISTS (SELECT 1 FROM copy WHERE item_id = standing.id AND state = 'verified')) ORDER BY root"
     )
     return tuple(row["id"] for row in rows)
 

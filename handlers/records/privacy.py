@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.contract import Reader, Tx
+from handlers.records.compressible import STANDING
 from handlers.records.rows import micros, moment, places
 from handlers.records.search import find_calls, find_groups, find_leads
 
@@ -126,10 +127,7 @@ _WORDS = (
 )
 
 
-_FILES = (
-    "SELECT id, group_key FROM recording UNION ALL SELECT copy_id, group_key FROM compression "
-    "JOIN recording ON recording.id = recording_id WHERE copy_id IS NOT NULL"
-)
+_FILES = f"SELECT standing.id, group_key FROM {STANDING} AS standing JOIN recording ON recording.id = root"
 """Recordings, and the compressed copies that stand for them."""
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.compress.document import rewritten
-from handlers.compress.policy import Encode, Leave, decide
+from handlers.compress.conditions import Conditions, discharging, opening
+from handlers.compress.document import Change, NoIndex, indexed, rewritten, without
+from handlers.compress.policy import Encode, Leave, Repack, decide
 from handlers.compress.verdict import refusal
 from handlers.records import Compressible
 from handlers.settings import CompressSettings, Tier, VerifySettings
@@ -42,6 +45,37 @@ def test_a_browsers_64_kbits_are_left_whatever_the_tier_asks(kbit: int, encoded:
 
 def test_more_than_two_channels_are_never_mixed() -> None:
     assert isinstance(decide(recording(10**8, channels=6), CompressSettings(), NOW), Leave)
+
+
+def webm(kbit: int, **changes: Any) -> Compressible:
+    known = Compressible(
+        1, "a.webm", kbit * 125 * 600, 600, "opus", 1, NOW - timedelta(days=8), "webm", ("no_duration",)
+    )
+    return dataclasses.replace(known, **changes)
+
+
+def test_opus_that_is_small_already_keeps_its_packets_and_changes_its_container() -> None:
+    what = decide(webm(64), CompressSettings(), NOW)
+    assert isinstance(what, Repack)
+    assert (what.bitrate, what.expected) == (64_000, 64 * 125 * 600 - 1)
+    assert isinstance(decide(webm(64), CompressSettings(copy_packets=False), NOW), Leave)
+    assert isinstance(decide(webm(64, flags=("gaps",)), CompressSettings(), NOW), Leave)
+    assert isinstance(decide(webm(64, container="ogg"), CompressSettings(), NOW), Leave)
+    assert isinstance(decide(webm(64, codec="vorbis"), CompressSettings(), NOW), Leave)
+    assert isinstance(decide(webm(128), CompressSettings(), NOW), Encode), "where encoding saves enough, it is encoded"
+
+
+def test_a_later_tier_makes_less_of_a_copy_and_never_the_same_again() -> None:
+    settings = CompressSettings(tiers=TIERS)
+    copy = webm(96, container="ogg", made=96_000)
+    assert decide(copy, settings, NOW) is None
+    older = dataclasses.replace(copy, aged_at=NOW - timedelta(days=31))
+    assert isinstance(decide(older, settings, NOW), Encode)
+    assert decide(dataclasses.replace(older, made=64_000), settings, NOW) is None
+    small = webm(70, container="ogg", codec="vorbis", small_for=96_000)
+    assert decide(small, settings, NOW) is None
+    older = dataclasses.replace(small, aged_at=NOW - timedelta(days=31))
+    assert decide(older, settings, NOW) == Leave("it is small already", 64_000)
 
 
 @given(st.integers(1, 10**9), st.floats(0, 10**5), st.integers(6_000, 510_000))
@@ -91,7 +125,7 @@ def test_each_figure_refuses_by_itself_and_says_so(changed: dict[str, Any], word
 
 
 def changed(raw: bytes, name: str = "a.webm") -> bytes | None:
-    return rewritten(raw, original_name=name, copy_name="a.opus", original_size=1000, size=250, at=NOW)
+    return rewritten(raw, Change(name, "a.opus", 1000, 250, NOW))
 
 
 def test_unknown_fields_and_their_order_stay_and_chunks_follow() -> None:
@@ -114,6 +148,114 @@ def test_a_document_keeps_its_layout() -> None:
     assert made.startswith(b'{\n    "b": 1,\n    "a": 2,\n    "compressed": true')
 
 
+def test_only_the_names_of_its_own_chunks_follow() -> None:
+    files = ["a.webm", "a_chunk_1.webm", "a/chunk_0001.webm", "other.webm", "b/chunk_0001.webm", "a.wav"]
+    made = changed(json.dumps({"chunks": [{"file": name} for name in files]}).encode())
+    assert made is not None
+    names = [chunk["file"] for chunk in json.loads(made)["chunks"]]
+    assert names == ["a.opus", "a_chunk_1.opus", "a/chunk_0001.opus", "other.webm", "b/chunk_0001.webm", "a.wav"]
+
+
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_document_is_left_alone(raw: bytes) -> None:
     assert changed(raw) is None
+
+
+# ------------------------------------------------------------------------------------------------- the master index
+
+CHANGE = Change("a.webm", "a.opus", 1000, 250, NOW, "sub/a.webm")
+
+
+def index(before: Any) -> Any:
+    made = indexed(json.dumps(before).encode(), CHANGE)
+    return None if made is None else json.loads(made)
+
+
+def test_entries_of_an_index_follow_wherever_they_stand_and_all_else_stays() -> None:
+    before = {"version": 2, "recordings": [{"id": 7, "file": "sub/a.webm", "by": "x"}, {"id": 8, "file": "b/a.webm"}]}
+    after = index(before)
+    assert list(after) == ["version", "recordings"]
+    first, second = after["recordings"]
+    assert second == {"id": 8, "file": "b/a.webm"}
+    assert list(first)[:3] == ["id", "file", "by"]
+    assert (first["file"], first["compressed"], first["compressed_size"]) == ("sub/a.opus", True, 250)
+    assert index(after) is None, "said once, it is not said again"
+
+
+def test_an_index_may_be_a_list_a_mapping_by_name_or_hold_bare_names() -> None:
+    assert index([{"filename": "/srv/calls/sub/a.webm"}])[0]["filename"] == "/srv/calls/sub/a.opus"
+    by_name = index({"files": {"z.webm": {"n": 1}, "a.webm": {"n": 2}}})["files"]
+    assert list(by_name) == ["z.webm", "a.opus"]
+    assert (by_name["a.opus"]["n"], by_name["a.opus"]["compressed"]) == (2, True)
+    assert index({"names": ["z.webm", "a.webm"]})["names"] == ["z.webm", "a.opus"]
+
+
+def test_what_no_entry_names_gets_one_and_a_missing_index_is_made() -> None:
+    [entry] = index([])
+    assert (entry["file"], entry["original_file"], entry["compressed"]) == ("sub/a.opus", "sub/a.webm", True)
+    assert index([entry]) is None
+    made = indexed(b"", CHANGE)
+    assert made is not None
+    assert json.loads(made) == {"recordings": [entry]}
+    with pytest.raises(NoIndex):
+        indexed(b"7", CHANGE)
+
+
+def test_entries_of_who_is_erased_go_and_no_others() -> None:
+    before = json.dumps({"recordings": [{"file": "s/a.opus", "original_file": "s/a.webm"}, {"file": "s/b.opus"}]})
+    left = without(before.encode(), frozenset({"a.webm", "a.opus"}))
+    assert left is not None
+    assert json.loads(left) == {"recordings": [{"file": "s/b.opus"}]}
+    assert without(left, frozenset({"a.webm", "a.opus"})) is None
+
+
+# ------------------------------------------------------------------------------------------------- when
+
+
+@pytest.mark.parametrize(
+    ("between", "at", "opens"),
+    [
+        ("22:00-06:00", "23:10", "23:10"),
+        ("22:00-06:00", "05:59", "05:59"),
+        ("22:00-06:00", "06:00", "22:00"),
+        ("08:00-18:00", "07:59", "08:00"),
+        ("08:00-18:00", "18:00", "08:00"),
+    ],
+)
+def test_hours_may_go_past_midnight(between: str, at: str, opens: str) -> None:
+    hour, minute = map(int, at.split(":"))
+    found = opening(between, "UTC", NOW.replace(hour=hour, minute=minute))
+    assert f"{found:%H:%M}" == opens
+    assert timedelta(0) <= found - NOW.replace(hour=hour, minute=minute) < timedelta(days=1)
+
+
+def test_hours_are_those_of_the_zone() -> None:
+    assert opening("22:00-06:00", "Asia/Kolkata", NOW.replace(hour=15)) == NOW.replace(hour=16, minute=30)
+
+
+def test_load_and_battery_are_heeded_as_far_as_they_are_asked_about() -> None:
+    def against(load: float, battery: bool, **settings: Any) -> str:
+        conditions = Conditions(CompressSettings(**settings), "UTC", lambda: load, lambda: battery)
+        found = conditions.against(NOW)
+        return "" if found is None else found[1]
+
+    assert against(9.0, battery=False) == ""
+    assert "max_load" in against(0.9, battery=False, max_load=0.8)
+    assert against(0.7, battery=False, max_load=0.8) == ""
+    assert "battery" in against(0.0, battery=True)
+    assert against(0.0, battery=True, on_battery=True) == ""
+    assert "22:00" in against(0.0, battery=False, between="22:00-06:00")
+
+
+def test_a_battery_feeds_the_machine_when_it_says_so_and_is_no_mouses(tmp_path: Path) -> None:
+    def supply(name: str, **said: str) -> None:
+        (tmp_path / name).mkdir()
+        for what, text in said.items():
+            (tmp_path / name / what).write_text(f"{text}\n")
+
+    supply("AC", type="Mains", online="0")
+    supply("mouse", type="Battery", scope="Device", status="Discharging")
+    assert not discharging(tmp_path)
+    supply("BAT0", type="Battery", status="Discharging")
+    assert discharging(tmp_path)
+    assert not discharging(tmp_path / "none")
