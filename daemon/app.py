@@ -33,6 +33,7 @@ from daemon.run import once
 from daemon.run.once import Outcome
 from daemon.told import troubles_of
 from daemon.vitals import Vitals
+from handlers.compression_config import OLD_FILES
 from handlers.settings import (
     OLD_NAMES,
     AudioSettings,
@@ -104,7 +105,9 @@ class House:
         clock: Clock,
     ) -> House:
         """Read the configuration; raises ConfigInvalid."""
-        loaded = load(Config, file=file, environ=environ, cwd=cwd, flags=flags, old_names=OLD_NAMES)
+        loaded = load(
+            Config, file=file, environ=environ, cwd=cwd, flags=flags, old_names=OLD_NAMES, old_files=OLD_FILES
+        )
         return cls(loaded, environ, clock)
 
     def in_place_of(self, other: House) -> House:

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -26,6 +27,7 @@ from daemon.outward import Address, Secret, SecretFile
 from daemon.sections import MachineConfig as MachineConfig  # noqa: PLC0414 - the schema's root belongs to the loader's names
 from daemon.sources import (
     DEFAULT,
+    OldFile,
     Reading,
     Source,
     Value,
@@ -35,6 +37,7 @@ from daemon.sources import (
     read_dotenv,
     read_environ,
     read_file,
+    read_old_file,
     yaml_value,
 )
 
@@ -76,14 +79,18 @@ def load(
     cwd: Path,
     flags: Mapping[str, Any],
     old_names: Mapping[str, str],
+    old_files: Mapping[str, OldFile] = MappingProxyType({}),
 ) -> Loaded[C]:
-    """Read and check everything. ``old_names`` maps variable names of older systems to dotted keys.
+    """Read and check everything. ``old_names`` maps variable names of older systems to dotted keys, ``old_files`` their
+    JSON files' names to what turns such a document into values; both stand back behind whatever is said of today.
 
     Raises ConfigInvalid (exit 78) that lists every problem, each with its source, line, key and what is allowed.
     """
     reading = Reading(dict(leaves(schema)))
     path = _config_path(file, cwd)
     base = (path.parent if path is not None else cwd).absolute()
+    for name, translate in old_files.items():
+        read_old_file(reading, base / name, translate)
     if path is not None:
         read_file(reading, path)
     private = read_dotenv(reading, base / ".env", old_names)

@@ -7,8 +7,9 @@ place it came from, together with everything that was wrong on the way. What a v
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -125,6 +126,28 @@ def read_file(reading: Reading, path: Path) -> None:
         reading.problems.append(f"{path.name}:{error.line}:{error.column}: {error.what}")
 
 
+OldFile = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
+"""Turns the document of an older system into values by dotted key, and warnings."""
+
+
+def read_old_file(reading: Reading, path: Path, translate: OldFile) -> None:
+    """The values of an older system's JSON file; nothing where there is none."""
+    if not path.is_file():
+        return
+    try:
+        document = json.loads(_text_of(path))
+    except ValueError as error:
+        reading.problems.append(f"{path.name}: it is no JSON ({error})")
+        return
+    if not isinstance(document, dict):
+        reading.problems.append(f"{path.name}: it must be a JSON object")
+        return
+    values, warnings = translate(document)
+    for key, value in values.items():
+        reading.put(key, Value(value, Source("file", path.name), old=True))
+    reading.warnings += [f"{path.name}: {warning}" for warning in warnings]
+
+
 def _walk(reading: Reading, node: yaml.Node, prefix: str, name: str) -> None:
     """Collect the leaves of a section, with their lines."""
     if not isinstance(node, yaml.MappingNode):
@@ -142,7 +165,15 @@ def _walk(reading: Reading, node: yaml.Node, prefix: str, name: str) -> None:
             _walk(reading, inner, f"{key}.", name)
         else:
             lines = dict(yaml_text.lines_of(inner, key))
-            reading.put(key, Value(yaml_text.value_of(inner), Source("file", f"{name}:{line}"), lines))
+            _overrule(reading, key, Value(yaml_text.value_of(inner), Source("file", f"{name}:{line}"), lines))
+
+
+def _overrule(reading: Reading, key: str, value: Value) -> None:
+    """Keep the value of today's file, and say so where an older system's says otherwise."""
+    before = reading.values.get(key)
+    if before is not None and before.old and str(before.value) != str(value.value):
+        reading.warnings.append(f"{value.source.where}: {key} counts, {before.source.where} says otherwise")
+    reading.put(key, value)
 
 
 def dotenv_text(path: Path) -> tuple[dict[str, dotenv.Variable], list[int]]:

@@ -20,7 +20,8 @@ from daemon.cli.config import AsWritten, checked, settings
 from daemon.config import Loaded, load, read_secret
 from daemon.errors import ConfigInvalid
 from daemon.sources import leaves
-from handlers.settings import OLD_NAMES
+from handlers.compression_config import OLD_FILES
+from handlers.settings import OLD_NAMES, Tier
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,7 @@ def loaded(folder: Path, environ: dict[str, str] | None = None, **flags: Any) ->
         cwd=folder,
         flags={key.replace("__", "."): value for key, value in flags.items()},
         old_names=OLD_NAMES,
+        old_files=OLD_FILES,
     )
 
 
@@ -459,3 +461,42 @@ def test_no_text_anywhere_brings_anything_but_a_configuration_or_its_refusal(
     ):
         with suppress(ConfigInvalid):
             loaded(folder, {key: variable})
+
+
+# ------------------------------------------------------------------------------------------------- compression_config
+
+
+OLD_COMPRESSION = (
+    '{"age_threshold_days": 14, "target_bitrate": 48, "target_format": "mp3", "delete_originals": false, '
+    '"verify_before_delete": false, "log_file": "compression.log", "dry_run": true, "colour": 1}'
+)
+
+
+def test_the_compression_config_of_an_older_system_is_honoured_and_verification_stays_on(tmp_path: Path) -> None:
+    (tmp_path / "compression_config.json").write_text(OLD_COMPRESSION)
+    found = loaded(tmp_path)
+    compress = found.config.compress
+    assert compress.tiers == (Tier(after=timedelta(days=14), bitrate=48_000),)
+    assert (compress.delete_originals, compress.log_file, compress.dry_run) == (False, "compression.log", True)
+    assert found.source("compress.tiers").where == "compression_config.json"
+    said = "\n".join(found.warnings)
+    assert all(word in said for word in ("target_format", "verification cannot be switched off", "colour is unknown"))
+
+
+def test_what_is_said_of_today_counts_before_it_and_the_difference_is_told(tmp_path: Path) -> None:
+    (tmp_path / "compression_config.json").write_text(OLD_COMPRESSION)
+    (tmp_path / "config.yaml").write_text("compress:\n  delete_originals: true\n")
+    found = loaded(tmp_path, {"CALLSPOOL_COMPRESS__DRY_RUN": "false"})
+    assert (found.config.compress.delete_originals, found.config.compress.dry_run) == (True, False)
+    assert any("config.yaml:2: compress.delete_originals counts" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "it is no JSON"), ("[]", "must be a JSON object"), ('{"age_threshold_days": "soon"}', "compress.tiers")],
+)
+def test_a_compression_config_that_says_nothing_legible_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "compression_config.json").write_text(text)
+    told = complaint(tmp_path)
+    assert "compression_config.json" in told
+    assert words in told
