@@ -24,6 +24,7 @@ import socket
 import sys
 from typing import Any, BinaryIO
 
+from handlers.audio.confine import confine
 from handlers.audio.failure import Unsupported, unheard
 from handlers.audio.listen import course, ear_of, listen, told
 from handlers.audio.probe import probe, sniff
@@ -47,13 +48,15 @@ def limit(what: int, value: int) -> None:
 
 
 def restrict() -> None:
-    """Take from this process what measuring does not need: memory, core files, output, open files, signals."""
+    """Take from this process what measuring does not need: memory, core files, output, open files, signals, network,
+    other programs."""
     limit(resource.RLIMIT_AS, ADDRESS_SPACE)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_FSIZE, 0)
     limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    confine()
 
 
 def allow_cpu(seconds: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import ContentGone
+from handlers.audio.confine import MACHINES
 from handlers.audio.pool import Prober
 from handlers.model import AudioUnavailable, AudioUnreadable
 from tests.support import audio
@@ -142,6 +144,30 @@ def test_worker_holds_no_descriptor_and_no_secret_of_the_daemon(
     limits = Path(f"/proc/{pid(prober)}/limits").read_text()
     assert "Max address space         1073741824" in limits
     assert "Max core file size        0" in limits
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in MACHINES,
+    reason="seccomp filters of Linux on x86_64 and aarch64",
+)
+def test_worker_is_refused_network_and_other_programs_and_works_on(prober: Prober, call: Path) -> None:
+    attempts = (
+        "import socket, os, subprocess, sys\n"
+        "from handlers.audio.worker import restrict\n"
+        "held, other = socket.socketpair()\n"
+        "restrict()\n"
+        "held.sendall(b'x'); assert other.recv(1) == b'x'\n"
+        "def refused(what):\n"
+        "    try: what()\n"
+        "    except PermissionError: return True\n"
+        "print(refused(socket.socket), refused(lambda: os.execv('/bin/true', ['true'])), refused(socket.socketpair))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", attempts], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["True"] * 3
+    assert prober.probe(os.fsencode(call)).media_s == 1.5
+    status = Path(f"/proc/{pid(prober)}/status").read_text()
+    assert "Seccomp:\t2" in status
+    assert "NoNewPrivs:\t1" in status
 
 
 def test_worker_ends_by_itself_when_its_daemon_is_gone() -> None:
