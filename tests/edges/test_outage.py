@@ -20,10 +20,10 @@ from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.model import AudioInfo, Recording, Side
-from handlers.records import RecordingKnown
+from handlers.records import MultipartBegun, RecordingKnown
 from handlers.settings import Pace, StorageSettings
 from handlers.storage.content import OfText
-from handlers.storage.handler import LONE
+from handlers.storage.handler import LONE, SWEEP
 from handlers.storage.kept import Kept
 from handlers.storage.pace import Hours
 from handlers.storage.room import room
@@ -244,3 +244,19 @@ def test_bytes_go_out_no_faster_than_the_limit_says(proxy: Awkward) -> None:
     for number in range(6):
         store.put(f"paced/{number}", OfText(text), described)
     assert time.monotonic() - began_s >= 5 * 40 / 200
+
+
+def test_an_upload_in_parts_that_nobody_goes_on_with_is_given_up_and_anothers_is_not(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    held, site = client(proxy.upstream), Site(tmp_path, proxy.url)
+    ids = {key: held.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"] for key in ("ours", "anothers")}
+    with site.at_work():
+        site.ledger.write("begun", lambda tx: MultipartBegun(BUCKET, "ours", ids["ours"]).write(tx))
+        for minutes in (30, 40):
+            site.pass_time(timedelta(minutes=minutes))
+            site.ledger.add_jobs([JobSpec(SWEEP, "all")])
+            site.pass_time(timedelta(seconds=1))
+            left = {one["Key"] for one in held.list_multipart_uploads(Bucket=BUCKET)["Uploads"]}
+            assert left == ({"ours", "anothers"} if minutes == 30 else {"anothers"})
+        assert site.rows("SELECT 1 FROM multipart") == []

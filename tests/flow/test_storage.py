@@ -230,6 +230,42 @@ def test_with_bucket_and_credentials_s3_is_chosen_and_no_key_holds_a_number(clou
     assert uploads(cloudy) == {}
     info = cloudy.ask("storage", "info")
     assert (info["storage_type"], info["s3_bucket"], info["s3_enabled"]) == ("s3", BUCKET, True)
+    assert info["price_per_gb"] == 0.0047, "behind an endpoint of its own"
+    assert cloudy.ask("storage", "info", CALLSPOOL_STORAGE__PRICE_PER_GB="1024")["monthly_cost"] == pytest.approx(
+        info["s3"]["bytes"] / 2**20, abs=0.0001
+    )
+
+
+def test_an_upload_in_parts_that_others_began_is_told_and_left_alone(cloudy: Site, service: str) -> None:
+    with at_work(cloudy) as daemon:
+        CALLS[0].drop(cloudy)
+        stored(daemon, cloudy, 1)
+    held = client(service)
+    upload = held.create_multipart_upload(Bucket=BUCKET, Key="audio/another/2025/10/29/a.wav")["UploadId"]
+    try:
+        told = json.loads(cloudy.command("verify", "--json").stdout)
+        assert [one["key"] for one in told["begun"]] == ["audio/another/2025/10/29/a.wav"]
+        assert cloudy.command("verify").returncode == 0, "it is no difference between ledger and storage"
+        assert cloudy.ask("storage", "info")["begun_by_others"] == 1
+        left = held.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+        assert [one["UploadId"] for one in left] == [upload]
+    finally:
+        held.abort_multipart_upload(Bucket=BUCKET, Key="audio/another/2025/10/29/a.wav", UploadId=upload)
+
+
+def test_what_doctor_finds_of_the_service_is_kept_with_its_date_and_used(cloudy: Site) -> None:
+    with at_work(cloudy) as daemon:
+        CALLS[0].drop(cloudy)
+        stored(daemon, cloudy, 1)
+        daemon.wait_for("storage.probed")
+        before = cloudy.rows("SELECT probed_us FROM storage_probe")[0][0]
+        cloudy.command("doctor")
+        (row,) = cloudy.rows("SELECT probed_us, found FROM storage_probe")
+        assert row["probed_us"] > before, "kept by the running daemon"
+    cloudy.command("doctor")
+    (later,) = cloudy.rows("SELECT probed_us, found FROM storage_probe")
+    assert later["probed_us"] > row["probed_us"], "and without one"
+    assert json.loads(later["found"])["multipart"] == "yes"
 
 
 def test_s3_away_across_a_restart_loses_nothing_and_moves_it_when_it_is_back(
