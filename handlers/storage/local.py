@@ -102,6 +102,10 @@ class LocalStore:
             raise _refused("deleted", error) from error
         parent = os.path.dirname(path)
         sync_folder(parent)
+        self._drop_empty(parent)
+
+    def _drop_empty(self, parent: str) -> None:
+        """Remove the folder and those above it, as far as they are empty."""
         while parent != self._folder:
             try:
                 os.rmdir(parent)
@@ -124,6 +128,17 @@ class LocalStore:
                     if stat.S_ISREG(status.st_mode):
                         found.append(Found(key, status.st_size))
         yield from sorted(found, key=lambda one: one.key)
+
+    def drop_part(self, key: str) -> None:
+        """Let go of what a write of this key left beside it when it was killed."""
+        beside = self._beside(self._path(key))
+        try:
+            os.unlink(beside)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _refused("deleted", error) from error
+        self._drop_empty(os.path.dirname(beside))
 
     def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
         """There are no uploads in parts here."""

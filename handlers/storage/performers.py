@@ -138,6 +138,7 @@ class PutPerformer(_Sure):
     def _tidy(self, one: Mapping[str, Any]) -> None:
         """Let go of what an earlier try put into the local store and was killed before anybody knew."""
         local, key = self._stores.local, one["keys"]["local"]
+        local.drop_part(key)
         found = local.find(key)
         if found is None or found.size != one["size"]:
             return
