@@ -165,11 +165,14 @@ class PutPerformer(_Sure):
 
 def put_s3(s3: InParts, one: Mapping[str, Any], content: Content, described: Described) -> Stored:
     """Put it. A paper of this host's for this very call that lies there is replaced, though the ledger forgot it: one
-    that was restored from a copy does not know what was written since. Raises KeyConflict for anything else."""
+    that was restored from a copy does not know what was written since. So is whatever took the place of an object that
+    the ledger knew as verified there, once a person asked for that. Raises KeyConflict for anything else."""
     key = one["keys"]["s3"]
     try:
         return s3.put(key, content, described, over=one["over"])
     except KeyConflict:
+        if "lost_at" in one:
+            return s3.put(key, content, described, over=True)
         same = {name: described.metadata.get(name, "") for name in ("host-id", "conversation", "role")}
         if one["role"] == "audio" or not all(same.values()) or not s3.bears(key, same):
             raise

@@ -253,7 +253,7 @@ def findings(found: Mapping[str, str]) -> Iterator[Finding]:
         if finding != "unknown":
             fix = FIXES.get((question, finding), "")
             detail = FOLLOWS[question].get(finding, finding)
-            yield Finding(f"s3 {question.replace('_', ' ')}", "warn" if fix else "ok", detail, fix)
+            yield Finding(f"s3 {question.replace('_multipart', ' parts')}", "warn" if fix else "ok", detail, fix)
 
 
 def local_finding(local: LocalStore) -> Finding:
