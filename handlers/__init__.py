@@ -141,6 +141,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             settings.recordings,
             collected.report,
             lambda read, since: {day: total.hours for day, total in collected.by_day(read, since).items()},
+            collected.zone,
         ),
     )
 

@@ -43,7 +43,8 @@ class AudioInfo:
     claims one; it is never the value used. ``speech`` are the stretches in which somebody is heard, as (first, last) in
     seconds from the first sample, in order and apart; they cover the recording's beginning, up to ``heard_s``. None
     where nobody looked, or where nothing can be told from the samples. ``made_of`` is what a copy that callspool made
-    says of its source, in JSON.
+    says of its source, in JSON. ``peaks`` draws what was heard: a digit of base 36 for each of at most
+    80 equal pieces, from -60 dB of full scale (0) to full scale (z); empty where nobody listened.
     """
 
     container: str
@@ -58,6 +59,7 @@ class AudioInfo:
     speech: tuple[tuple[float, float], ...] | None = None
     heard_s: float = 0.0
     made_of: str | None = None
+    peaks: str = ""
 
 
 class AudioUnreadable(CallspoolError):

@@ -27,6 +27,12 @@ from handlers.model import AudioInfo
 LISTEN_S = 600.0
 """Seconds of a recording that are listened to: dozens of turns, which place a transcript as well as hundreds."""
 
+PEAKS = 80
+"""Pieces in which a recording is drawn: as many as a list of calls has room for."""
+
+PEAKS_FROM_DB = -60.0
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
 MAX_CHANNELS = 8
 """Channels listened to; a header can announce thousands."""
 
@@ -139,7 +145,14 @@ def told(info: AudioInfo, ear: Ear | None, limits: Limits) -> AudioInfo:
     # A last packet that MP4's edit list cuts short is decoded whole.
     heard_s = min(ear.heard_s, max(info.media_s, info.span_s))
     spans = ear.speech()
-    return dataclasses.replace(info, speech=None if spans is None else _rounded(spans, heard_s), heard_s=heard_s)
+    speech = None if spans is None else _rounded(spans, heard_s)
+    return dataclasses.replace(info, speech=speech, heard_s=heard_s, peaks=peaks(ear.levels))
+
+
+def peaks(channels: Sequence[Sequence[float]]) -> str:
+    """The course of loudness as ``AudioInfo.peaks`` has it."""
+    places = ((level - PEAKS_FROM_DB) / -PEAKS_FROM_DB for level in course(channels, PEAKS))
+    return "".join(_DIGITS[min(len(_DIGITS) - 1, max(0, int(place * len(_DIGITS))))] for place in places)
 
 
 def course(channels: Sequence[Sequence[float]], columns: int) -> list[float]:

@@ -143,6 +143,7 @@ from handlers.records.notices import Notice, NoticeKept, NoticeOver, notices
 from handlers.records.overview import (
     Cause,
     LatestCall,
+    Pause,
     Site,
     Stage,
     ambiguous,
@@ -154,6 +155,7 @@ from handlers.records.overview import (
     journal_lines,
     journal_number,
     latest_calls,
+    pauses,
     stages,
     stuck_files,
 )
@@ -280,6 +282,7 @@ __all__ = [
     "Paired",
     "Pairing",
     "Part",
+    "Pause",
     "PersonSpoke",
     "Place",
     "RecordingKnown",
@@ -390,6 +393,7 @@ __all__ = [
     "pairing_of_group",
     "pairing_of_lead",
     "partners_found",
+    "pauses",
     "person_spoke",
     "recording",
     "recording_ids",

@@ -57,6 +57,7 @@ class RecordingKnown:
                 "audio_flags": dumps(known.audio.flags),
                 "speech": speech_out(known.audio.speech),
                 "heard_s": known.audio.heard_s,
+                "peaks": known.audio.peaks or None,
                 "start_us": maybe_micros(known.start_at),
                 "start_source": None if known.start_source is None else known.start_source.value,
                 "end_us": maybe_micros(known.end_at),

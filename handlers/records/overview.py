@@ -138,7 +138,8 @@ def hold_reason(read: Reader) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LatestCall:
-    """One of the newest calls. ``recording_id`` is that of its longest side."""
+    """One of the newest calls. ``recording_id`` is that of its longest side, which ``peaks`` draws up to ``heard_s``
+    seconds (``AudioInfo``)."""
 
     id: int
     at: datetime
@@ -151,6 +152,8 @@ class LatestCall:
     delivered_at: datetime | None
     job: str
     reason: str
+    peaks: str = ""
+    heard_s: float = 0.0
 
 
 def latest_calls(read: Reader, count: int, before: int | None = None) -> tuple[LatestCall, ...]:
@@ -172,7 +175,8 @@ def _latest(read: Reader, row: Any) -> LatestCall:
         []
         if row["group_key"] is None
         else read.rows(
-            "SELECT id, number, media_s, flags, audio_flags FROM recording WHERE group_key = ? ORDER BY media_s DESC",
+            "SELECT id, number, media_s, flags, audio_flags, peaks, heard_s FROM recording WHERE group_key = ? "
+            "ORDER BY media_s DESC",
             (row["group_key"],),
         )
     )
@@ -189,7 +193,24 @@ def _latest(read: Reader, row: Any) -> LatestCall:
         delivered_at=maybe_moment(row["delivered_us"]),
         job=row["job"] or "",
         reason=row["reason"] or "",
+        peaks=(sides[0]["peaks"] or "") if sides else "",
+        heard_s=sides[0]["heard_s"] if sides else 0.0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A kind of work that a person paused."""
+
+    what: str
+    since: datetime
+    why: str
+
+
+def pauses(read: Reader) -> tuple[Pause, ...]:
+    """What is paused."""
+    rows = read.rows("SELECT what, at_us, why FROM pause ORDER BY what")
+    return tuple(Pause(row["what"], moment(row["at_us"]), row["why"]) for row in rows)
 
 
 def ambiguous(read: Reader, count: int) -> tuple[tuple[int, str, Mapping[str, Any]], ...]:

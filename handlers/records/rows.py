@@ -82,6 +82,7 @@ def recording_of(row: Row) -> Recording:
         flags=tuple(json.loads(row["audio_flags"])),
         speech=speech_of(row["speech"]),
         heard_s=row["heard_s"],
+        peaks=row["peaks"] or "",
     )
     return Recording(
         id=row["id"],

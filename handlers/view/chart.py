@@ -32,8 +32,9 @@ def hours_by_day(days: Sequence[tuple[str, float]]) -> str:
     )
 
 
-def waveform(peaks: Sequence[float], call: str) -> str:
-    """One path around the middle; ``peaks`` are between 0 and 1. Nothing where there are none."""
+def waveform(peaks: Sequence[float], call: str, part: str = "") -> str:
+    """One path around the middle; ``peaks`` are between 0 and 1. Nothing where there are none. ``part`` says which
+    part is drawn."""
     if not peaks:
         return ""
     step, middle = WAVE_WIDTH / len(peaks), WAVE_HEIGHT / 2
@@ -44,5 +45,5 @@ def waveform(peaks: Sequence[float], call: str) -> str:
     )
     return (
         f'<svg class="wave" viewBox="0 0 {WAVE_WIDTH} {WAVE_HEIGHT}" role="img" '
-        f'aria-label="Waveform of {call}"><path d="{strokes}"/></svg>'
+        f'aria-label="Waveform of {call}{part}"><path d="{strokes}"/></svg>'
     )

@@ -7,14 +7,14 @@ by their last four digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.records import Cause, LatestCall, Site, Stage
+from handlers.records import Cause, LatestCall, Pause, Site, Stage
 from handlers.view import chart
 
 if TYPE_CHECKING:
@@ -32,11 +32,13 @@ HIDDEN_FIELDS = ("host_id", "run_id")
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """The collection's report (formats.md, section 7, and what a person wants beside it), and its hours by day."""
+    """The collection's report (formats.md, section 7, and what a person wants beside it), its hours by day, and what
+    compression saved (section 8)."""
 
     report: Mapping[str, Any]
     days: tuple[tuple[str, float], ...]
     at: datetime
+    savings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def chart(self) -> str:
@@ -78,14 +80,13 @@ class Model:
     folders: tuple[Site, ...] = ()
     destinations: tuple[Site, ...] = ()
     stored: Mapping[str, Any] | None = None
-    savings: Mapping[str, Any] | None = None
     free_bytes: int | None = None
     calls: tuple[LatestCall, ...] = ()
     held: tuple[Held, ...] = ()
     held_count: int = 0
     events: tuple[Mapping[str, Any], ...] = ()
-    waves: Mapping[int, str] | None = None
-    paused: tuple[Mapping[str, Any], ...] = ()
+    waves: Mapping[int, str] = field(default_factory=dict)
+    paused: tuple[Pause, ...] = ()
 
     @property
     def needed(self) -> int:
@@ -97,17 +98,36 @@ def hours_now(
     read: Reader,
     report: Callable[[Reader], Mapping[str, Any]],
     by_day: Callable[[Reader, datetime], Mapping[str, float]],
+    zone: tzinfo | None,
 ) -> Hours:
-    """The hours at the reader's moment, with a bar for each of the last days, also those without any."""
-    first = read.now - timedelta(days=DAYS - 1)
-    counted = by_day(read, first)
-    dates = [(first + timedelta(days=nth)).date().isoformat() for nth in range(DAYS)]
-    return Hours(report(read), tuple((date, counted.get(date, 0.0)) for date in dates), read.now)
+    """The hours at the reader's moment, with a bar for each of the last days in ``zone`` (None: the host's), also those
+    without any."""
+    today = read.now.astimezone(zone).date()
+    dates = [(today - timedelta(days=nth)).isoformat() for nth in reversed(range(DAYS))]
+    counted = by_day(read, read.now - timedelta(days=DAYS + 1))
+    days = tuple((date, counted.get(date, 0.0)) for date in dates)
+    return Hours(report(read), days, read.now, records.storage_figures(read))
+
+
+def waves(calls: Sequence[LatestCall]) -> dict[int, str]:
+    """The recordings of these calls as drawings; those that nobody listened to have none."""
+    return {
+        call.recording_id: chart.waveform([int(digit, 36) / 35 for digit in call.peaks], f"c{call.id}", part_of(call))
+        for call in calls
+        if call.recording_id is not None and call.peaks
+    }
+
+
+def part_of(call: LatestCall) -> str:
+    """Which part of it is drawn, where that is not all."""
+    whole = call.duration_s is None or call.heard_s >= call.duration_s - 1
+    return "" if whole else f", its first {minutes(call.heard_s)}"
 
 
 def gather(read: Reader, *, version: str, hours: Hours | None, free_bytes: int | None) -> Model:
     """Everything there is to say to somebody who is signed in."""
     held = records.ambiguous(read, HELD)
+    calls = records.latest_calls(read, CALLS)
     return Model(
         now=read.now,
         version=version,
@@ -120,7 +140,9 @@ def gather(read: Reader, *, version: str, hours: Hours | None, free_bytes: int |
         destinations=records.destinations(read),
         stored=records.copy_counts(read),
         free_bytes=free_bytes,
-        calls=records.latest_calls(read, CALLS),
+        calls=calls,
+        waves=waves(calls),
+        paused=records.pauses(read),
         held=tuple(_held(*one) for one in held),
         held_count=records.ambiguous_count(read),
         events=records.journal_lines(read, 0, EVENTS),

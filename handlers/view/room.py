@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Acted, Event, Machine, Reader, Room, Serving
@@ -18,13 +18,15 @@ def room(
     state: str,
     report: Callable[[Reader], Mapping[str, Any]],
     by_day: Callable[[Reader, datetime], Mapping[str, float]],
+    zone: tzinfo | None,
 ) -> Room:
-    """The room. ``report`` and ``by_day`` are the collection's answers, in the words of ``callspool hours``."""
+    """The room. ``report`` and ``by_day`` are the collection's answers, in the words of ``callspool hours``, ``zone``
+    that of its days."""
 
     def routes(serving: Serving) -> APIRouter:
         from handlers.view.routes import Front, router
 
-        return router(Front(serving, machine.contents, state, report, by_day))
+        return router(Front(serving, machine.contents, state, report, by_day, zone))
 
     return Room(
         name="view",

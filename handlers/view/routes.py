@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cache
 from importlib.metadata import version as installed_version
 from importlib.resources import files
@@ -73,13 +73,14 @@ ACTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 @dataclass(frozen=True, slots=True)
 class Front:
     """What the page is given. ``state`` is the folder whose disk's free space is told; ``report`` and ``by_day`` are
-    the collection's own answers."""
+    the collection's own answers, ``zone`` that of its days."""
 
     serving: Serving
     contents: Contents
     state: str
     report: Callable[[Reader], Mapping[str, Any]]
     by_day: Callable[[Reader, datetime], Mapping[str, float]]
+    zone: tzinfo | None
 
 
 class HoursKept:
@@ -105,7 +106,7 @@ class HoursKept:
     def _count(self) -> None:
         try:
             with self._front.serving.view() as read:
-                counted = page.hours_now(read, self._front.report, self._front.by_day)
+                counted = page.hours_now(read, self._front.report, self._front.by_day, self._front.zone)
             with self._changed:
                 self._known = counted
         finally:
