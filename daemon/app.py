@@ -28,7 +28,7 @@ from daemon.health import Health
 from daemon.ledger import hold, jobs, pause
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
-from daemon.outlet import Live, serve
+from daemon.outlet import Asked, Live, Outlet, serve
 from daemon.run import once
 from daemon.run.once import Outcome
 from daemon.told import troubles_of
@@ -68,6 +68,7 @@ SOURCES = (
     "handlers.crm.migrations",
     "handlers.compress.migrations",
     "handlers.notify.migrations",
+    "handlers.view.migrations",
 )
 """Packages whose migrations follow the machine's."""
 
@@ -321,6 +322,7 @@ class Daemon:
         self.ledger = house.open_ledger(self._told)
         self.watch: Watch | None = None
         self.runner: Runner | None = None
+        self._outlet: Outlet | None = None
         self._vitals = Vitals(self.ledger, house.clock)
         house.health = self.health
         self._closers: list[Callable[[float], object]] = [lambda _grace_s: self.ledger.close()]
@@ -380,6 +382,8 @@ class Daemon:
             if not self.stopping.is_set():
                 self._rest(self._clock.monotonic() + STOP_GRACE_S)
                 self._house = house
+                if self._outlet is not None:
+                    self._outlet.renew(house)
                 if working:
                     self._work()
                 self._on_event(Event("config.reloaded", {"changed": list(changed), "needs_restart": list(late)}))
@@ -431,9 +435,10 @@ class Daemon:
 
     def _listen(self) -> None:
         live = Live(self.ledger.view, lambda name, args: self._act(name, args, False))
-        server = serve(self._house, live, self._token, health=self.health, scan=self._scan_now, on_event=self._on_event)
-        if server is not None:
-            self._closers.append(_whatever_the_time(server.close))
+        asked = Asked(live, self._token, self.health, self._scan_now)
+        self._outlet = serve(self._house, asked, on_event=self._on_event)
+        if self._outlet is not None:
+            self._closers.append(_whatever_the_time(self._outlet.close))
 
     def _scan_now(self) -> None:
         watch = self.watch

@@ -387,6 +387,16 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """An item's very bytes in a store: under which name, how many, and how to read some of them (first, length), which
+    raises a DeliveryError."""
+
+    name: str
+    size: int
+    open: Callable[[int, int], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
 class Traces:
     """What a room knows of some items beyond their rows, for whoever erases them.
 
@@ -555,6 +565,10 @@ class Room:
     """Of these, the totals that loopback is shown without a token."""
     big_paths: tuple[str, ...] = ()
     """Of these, those that take files and limit their bodies by themselves."""
+    judged_paths: tuple[str, ...] = ()
+    """Beginnings of paths whose routes judge by themselves who may look, where a token is configured."""
+    holds: Callable[[Reader, int], Held | None] | None = None
+    """Where it keeps an item's very bytes; None where it has none."""
     verbs: Callable[[Desk], Mapping[str, typer.Typer]] | None = None
     """Its groups of verbs on the command line."""
     first_start: Callable[[Reader], Acted] | None = None

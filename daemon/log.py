@@ -154,6 +154,8 @@ EVENTS: dict[str, str] = {
     "silence.begun": "no recording came for too long a working time",
     "silence.ended": "a recording came again",
     "healthcheck.failed": "the monitor's address could not be asked for",
+    "link.added": "a link to a recording was made",
+    "link.revoked": "links to a recording work no more",
     "target.reached": "the hours of the target are collected",
     "effect.doubted": "sent, and its fate is unknown",
     "destination.opened": "too many failures in a row: one probe at a time",

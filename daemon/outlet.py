@@ -14,7 +14,6 @@ from daemon.told import explain_of, failures_of, status_of
 
 if TYPE_CHECKING:
     from daemon.app import House
-    from daemon.serve.server import Server
 
 OFF = "off"
 
@@ -35,46 +34,62 @@ class Live:
         return self.do(name, args)
 
 
-def serve(
-    house: House,
-    live: Live,
-    token: str | None,
-    *,
-    health: Callable[[], Health],
-    scan: Callable[[], None],
-    on_event: Callable[[Event], None],
-) -> Server | None:
-    """Listen. An address that cannot be had is told and costs nothing else: calls matter more than pages."""
-    from daemon.serve.guard import Rules
-    from daemon.serve.server import Server
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the routes ask of the working daemon: its token, its health, and to look at its folders now."""
 
+    live: Live
+    token: str | None
+    health: Callable[[], Health]
+    scan: Callable[[], None]
+
+
+class Outlet:
+    """The daemon on HTTP. ``renew`` has it answer by a new configuration from the next request on."""
+
+    def __init__(self, house: House, asked: Asked, host: str, port: int) -> None:
+        from daemon.serve.server import Server
+
+        self._asked, self._host = asked, host
+        self._server = Server(host, port)
+        self.port = self._server.port
+        self.renew(house)
+        self._server.start(self._answer)
+
+    def renew(self, house: House) -> None:
+        """Answer by this house."""
+        self._application = _application(house, self._asked, self._host, self.port)
+
+    def close(self) -> None:
+        """Answer nothing more."""
+        self._server.close()
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application(scope, receive, send)
+
+
+def serve(house: House, asked: Asked, *, on_event: Callable[[Event], None]) -> Outlet | None:
+    """Listen. An address that cannot be had is told and costs nothing else: calls matter more than pages."""
     listen = house.config.http.listen
     if listen == OFF:
         return None
     host, _, port = listen.rpartition(":")
     try:
-        server = Server(lambda port: _application(house, live, Rules, token, host, port, health, scan), host, int(port))
+        outlet = Outlet(house, asked, host, int(port))
     except OSError as error:
         reason = f"{listen}: {error.strerror or type(error).__name__}"
         on_event(Event("http.failed", {"reason": reason, "fix": "set http.listen to a free address, or off"}, "error"))
         return None
-    server.start()
-    on_event(Event("http.opened", {"reason": f"{host}:{server.port}"}))
-    return server
+    on_event(Event("http.opened", {"reason": f"{host}:{outlet.port}"}))
+    return outlet
 
 
-def _application(
-    house: House,
-    live: Live,
-    rules: Any,
-    token: str | None,
-    host: str,
-    port: int,
-    health: Callable[[], Health],
-    scan: Callable[[], None],
-) -> Any:
+def _application(house: House, given: Asked, host: str, port: int) -> Any:
     from daemon.serve.api import OPEN_PATHS, Surface, application
+    from daemon.serve.guard import Rules
     from daemon.serve.metrics import exposition
+
+    live, health = given.live, given.health
 
     clock: Clock = house.clock
 
@@ -97,9 +112,10 @@ def _application(
         jobs_named=house.jobs_named,
         journal=lambda after, limit: asked(lambda read: story.journal_page(read, after, limit)),
         metrics=measured,
-        scan=scan,
+        scan=given.scan,
     )
     opened = OPEN_PATHS | {path for room in house.rooms for path in room.open_paths}
     big = frozenset(path for room in house.rooms for path in room.big_paths)
+    judged = tuple(path for room in house.rooms for path in room.judged_paths)
     routers = [room.routes(live) for room in house.rooms if room.routes is not None]
-    return application(surface, rules(host, port, token, frozenset(opened), big), routers)
+    return application(surface, Rules(host, port, given.token, frozenset(opened), big, judged), routers)

@@ -83,6 +83,17 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
         keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")
         return Credentials(*(settings.secret(f"storage.s3.{key}") for key in keys))
 
+    stored = storage(
+        settings.storage,
+        settings.storage_folder,
+        credentials(),
+        machine,
+        timezone=settings.timezone,
+        match_wait=settings.match.wait,
+        renewed=credentials,
+        crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
+        recordings=settings.recordings,
+    )
     return (
         intake(
             recordings=settings.recordings,
@@ -103,17 +114,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
             conversations=settings.conversations_name,
             renewed=lambda: settings.secret("crm.token_file"),
         ),
-        storage(
-            settings.storage,
-            settings.storage_folder,
-            credentials(),
-            machine,
-            timezone=settings.timezone,
-            match_wait=settings.match.wait,
-            renewed=credentials,
-            crm=bool(settings.crm.upload_url and settings.crm.call_data_url),
-            recordings=settings.recordings,
-        ),
+        stored,
         compress(
             settings.compress,
             Prober(workers_of(settings.compress)),
@@ -139,6 +140,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
         view(
             machine,
             settings.recordings,
+            stored.holds,
             collected.report,
             lambda read, since: {day: total.hours for day, total in collected.by_day(read, since).items()},
             collected.zone,
@@ -158,6 +160,7 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
     from handlers.privacy.verbs import erase_verbs, hold_verbs
     from handlers.storage.verbs import verbs as storage
     from handlers.storage.verbs import verify_verbs
+    from handlers.view.verbs import verbs as links
 
     return (
         ("match", match(desk)),
@@ -167,6 +170,7 @@ def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
         (None, compress(desk)),
         (None, erase_verbs(desk)),
         ("hold", hold_verbs(desk)),
+        ("link", links(desk)),
         ("storage", storage(desk)),
         (None, verify_verbs(desk)),
     )

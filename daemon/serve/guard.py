@@ -68,6 +68,8 @@ class Rules:
     open_paths: frozenset[str]
     big_paths: frozenset[str] = frozenset()
     """Paths whose routes take files and limit them by themselves."""
+    judged_paths: tuple[str, ...] = ()
+    """Beginnings of paths whose routes judge by themselves who may look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def judge(rules: Rules, request: Request, now_s: float) -> Refusal | None:
     if bearer:
         return None
     session = has_session(rules, request.headers, now_s)
+    if rules.token is not None and request.method in SAFE and request.path.startswith(rules.judged_paths or "\0"):
+        return None
     if any(name in request.headers for name in FORWARDED) and not session:
         return Refusal(401, "a forwarded request needs the token", "Authorization: Bearer TOKEN")
     if request.path in ANYWHERE or (request.path in rules.open_paths and is_loopback(rules.host)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from daemon.serve.guard import App
@@ -16,14 +15,25 @@ SLOWEST_S = 30
 
 
 class Server:
-    """Serves an application, which is made for a port, on an address. Raises OSError where that cannot be had."""
+    """Serves an application on an address. Raises OSError where that cannot be had."""
 
-    def __init__(self, app: Callable[[int], App], host: str, port: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = _bound(host.strip("[]"), port)
+        self._server: Any = None
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the one that was found where 0 was asked for."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self, app: App) -> None:
+        """Begin to answer."""
         import uvicorn
 
-        self._socket = _bound(host.strip("[]"), port)
         config = uvicorn.Config(
-            app(self.port),
+            app,
+            interface="asgi3",
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -34,16 +44,7 @@ class Server:
             limit_concurrency=256,
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        self._server: Any = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; the one that was found where 0 was asked for."""
-        return int(self._socket.getsockname()[1])
-
-    def start(self) -> None:
-        """Begin to answer."""
+        self._server = uvicorn.Server(config)
         self._thread.start()
 
     def close(self) -> None:

@@ -128,6 +128,7 @@ from handlers.records.lessons import (
     shift_suspected,
     unpartnered,
 )
+from handlers.records.links import Link, LinkMade, LinkPlayed, LinksRevoked, link_of, links, recordings_of_call
 from handlers.records.neighbourhood import (
     Near,
     Span,
@@ -269,6 +270,10 @@ __all__ = [
     "LeadUnpaired",
     "LeftAlone",
     "Lesson",
+    "Link",
+    "LinkMade",
+    "LinkPlayed",
+    "LinksRevoked",
     "LookedAtAgain",
     "Marker",
     "MultipartBegun",
@@ -374,6 +379,8 @@ __all__ = [
     "lessons",
     "lessons_taken",
     "lies_on_disk",
+    "link_of",
+    "links",
     "lone_recordings",
     "lost_copies_under_way",
     "made_anew",
@@ -400,6 +407,7 @@ __all__ = [
     "recording_ids_of",
     "recording_of_copy",
     "recordings",
+    "recordings_of_call",
     "refusals",
     "refusals_among",
     "refused_copies",

@@ -51,6 +51,7 @@ from handlers.storage.handler import (
     StoreHandler,
     SweepHandler,
 )
+from handlers.storage.held import held
 from handlers.storage.info import INFO, PROCESS, Intake
 from handlers.storage.kept import Kept
 from handlers.storage.layout import Layout
@@ -147,6 +148,7 @@ def room(
         heard=heard,
         witnesses=partial(witnesses, (local,) if s3 is None else (local, s3), settings.s3.prefix),
         explain=explain,
+        holds=partial(held, (local,) if s3 is None else (local, s3)),
         failures=failures,
         checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),
         schedules=tuple(schedules),

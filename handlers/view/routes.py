@@ -22,13 +22,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from daemon.contract import Contents, Json, Reader, Serving
-from daemon.errors import ContentError, OperatorError, UnknownSubject
+from daemon.errors import OperatorError, UnknownSubject
 from handlers import records
-from handlers.view import page
+from handlers.view import links, page
 from handlers.view.page import Hours, Model
+from handlers.view.sound import Holds, Nowhere, begins, sound
 
 PLAYED = "recording.play"
 ENTERED = "callspool.entered"
@@ -73,7 +74,8 @@ ACTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 @dataclass(frozen=True, slots=True)
 class Front:
     """What the page is given. ``state`` is the folder whose disk's free space is told; ``report`` and ``by_day`` are
-    the collection's own answers, ``zone`` that of its days."""
+    the collection's own answers, ``zone`` that of its days, ``holds`` tells
+    what storage has of a recording."""
 
     serving: Serving
     contents: Contents
@@ -81,6 +83,7 @@ class Front:
     report: Callable[[Reader], Mapping[str, Any]]
     by_day: Callable[[Reader, datetime], Mapping[str, float]]
     zone: tzinfo | None
+    holds: Holds
 
 
 class HoursKept:
@@ -162,19 +165,37 @@ def _living(routes: APIRouter, front: Front) -> None:
 
     @routes.get("/recordings/r{number}")
     def play(number: int, request: Request) -> Response:
-        try:
-            path = front.contents.path(number)
-            if request.headers.get("range", "bytes=0-").startswith("bytes=0-"):
-                front.serving.act(PLAYED, {"recording": number})
-        except (ContentError, UnknownSubject):
-            return Response("no file holds this recording here any more\n", 404, headers=HEADERS)
-        return FileResponse(os.fsdecode(path), headers=HEADERS)
+        return heard(front, number, request, None)
+
+    @routes.get("/r/{link}")
+    def linked(link: str, request: Request) -> Response:
+        with front.serving.view() as read:
+            known = records.link_of(read, links.digest(link))
+            holds = known is not None and known.holds(read.now)
+        if known is None or not holds:
+            return Response("this link is not known, or works no more\n", 404, headers=HEADERS)
+        if not known.anyone and not request.scope.get(ENTERED):
+            return Response("this link needs the token as well: sign in at /login\n", 401, headers=HEADERS)
+        return heard(front, known.recording_id, request, known.id)
 
     @routes.get("/events")
     def live() -> Response:
         if not streams.acquire(blocking=False):
             return Response("too many live pages are open\n", 503, headers=HEADERS)
         return StreamingResponse(_news(front, streams.release), media_type="text/event-stream", headers=HEADERS)
+
+
+def heard(front: Front, number: int, request: Request, link: int | None) -> Response:
+    """A recording's bytes from wherever they lie; who begins to hear it is put into the journal."""
+    try:
+        with front.serving.view() as read:
+            answer = sound(read, front.contents, front.holds, number, request.headers)
+        if begins(request.headers):
+            front.serving.act(PLAYED, {"recording": number} | ({} if link is None else {"link": link}))
+    except (Nowhere, UnknownSubject):
+        return Response("nothing holds this recording any more\n", 404, headers=HEADERS)
+    answer.headers.update(HEADERS)
+    return answer
 
 
 def act(front: Front, name: str, form: Mapping[str, str]) -> str:
