@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+import httpx
 import yaml
 
 from handlers.demo.crm import LoopbackCrm
@@ -61,6 +62,18 @@ def test_a_reload_works_by_the_new_settings_and_delivers_on(site: Site, crm: Loo
     campaigns = [call.bodies[-1]["campaignId"] for call in crm.calls.values()]
     assert campaigns == ["one", "two"]
     assert not (site.folder / "state2").exists()
+
+
+def test_http_answers_by_the_new_settings_too(site: Site) -> None:
+    site.environ["CALLSPOOL_HTTP__LISTEN"] = "127.0.0.1:0"
+    configure(site, collect={"target_hours": 100})
+    with at_work(site) as daemon, httpx.Client() as http:
+        address = f"http://{daemon.wait_for('http.opened')['reason']}/statistics"
+        assert http.get(address).json()["progress"]["target_hours"] == 100
+        configure(site, collect={"target_hours": 200})
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("config.reloaded")
+        assert http.get(address).json()["progress"]["target_hours"] == 200
 
 
 def test_an_invalid_configuration_is_refused_with_an_event_and_the_old_one_kept(site: Site, crm: LoopbackCrm) -> None:
