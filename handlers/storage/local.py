@@ -129,16 +129,17 @@ class LocalStore:
                         found.append(Found(key, status.st_size))
         yield from sorted(found, key=lambda one: one.key)
 
-    def drop_part(self, key: str) -> None:
-        """Let go of what a write of this key left beside it when it was killed."""
+    def drop_part(self, key: str) -> bool:
+        """Let go of what a write of this key left beside it when it was killed; whether there was something."""
         beside = self._beside(self._path(key))
         try:
             os.unlink(beside)
         except (FileNotFoundError, NotADirectoryError):
-            return
+            return False
         except OSError as error:
             raise _refused("deleted", error) from error
         self._drop_empty(os.path.dirname(beside))
+        return True
 
     def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
         """There are no uploads in parts here."""

@@ -90,17 +90,19 @@ class PutPerformer(_Sure):
         """Every object in turn. Raises NotSent where neither store takes it."""
         payload, began_s = _payload(effect), self._stores.clock.monotonic()
         facts: list[Fact] = []
-        fallen, proofs, places = "", [], set()
+        fallen, proofs, places, tidied = "", [], set(), 0
         for one in payload["objects"]:
             fact, stored, reason, ended = self._keep(payload, one, _upload_id(effect))
             facts += [fact, *ended]
             fallen = fallen or reason
+            tidied += fact.place == "s3" and self._tidy(one)
             proofs.append(stored.proof)
             places.add(fact.place)
         whole = any(one["role"] == "sidecar" for one in payload["objects"])
         name = "storage.stored" if whole else "storage.verified"
         event = _told(name, payload["named"], payload["objects"], began_s, self._stores.clock)
-        event = Event(name, {**event.fields, "dest": "+".join(sorted(places)), "proof": proofs[0]})
+        why = {"reason": LEFT_BEHIND} if tidied else {}
+        event = Event(name, {**event.fields, **why, "dest": "+".join(sorted(places)), "proof": proofs[0]})
         if fallen:
             event = fell_back(payload["named"], fallen, sum(one["size"] for one in payload["objects"]))
         return Receipt({"places": sorted(places), "proofs": proofs}, event, tuple(facts))
@@ -125,7 +127,6 @@ class PutPerformer(_Sure):
                 reason = error.reason
                 stores.health.failed(error.reason)
             else:
-                self._tidy(one)
                 ended = [MultipartEnded(stores.s3.bucket, one["keys"]["s3"])] if upload_id else []
                 return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
         # What lies in our own folder under a call's own name is ours, also where an older ledger has forgotten it.
@@ -135,20 +136,23 @@ class PutPerformer(_Sure):
         fact = verified(payload["subject"], stores.local, one, stored, bound)
         return fact, stored, reason, [Stranded(fact.key, reason)] if stranded else []
 
-    def _tidy(self, one: Mapping[str, Any]) -> None:
-        """Let go of what an earlier try put into the local store and was killed before anybody knew."""
+    def _tidy(self, one: Mapping[str, Any]) -> bool:
+        """Let go of what an earlier try put into the local store and was killed before anybody knew; whether there
+        was something."""
         local, key = self._stores.local, one["keys"]["local"]
-        local.drop_part(key)
+        dropped = local.drop_part(key)
         found = local.find(key)
         if found is None or found.size != one["size"]:
-            return
+            return dropped
         with self._stores.view() as read:
             known = copy_at(read, "local", "", key)
-        if known is None or known.state == "removed":
-            with local.open(key) as file:
-                ours = digest_of(file) == one["sha256"]
-            if ours:
-                local.delete(key)
+        if known is not None and known.state != "removed":
+            return dropped
+        with local.open(key) as file:
+            ours = digest_of(file) == one["sha256"]
+        if ours:
+            local.delete(key)
+        return dropped or ours
 
     def _to_s3(self, s3: InParts, one: Mapping[str, Any], content: Content, upload_id: str | None) -> Stored:
         stores = self._stores
@@ -178,6 +182,8 @@ def put_s3(s3: InParts, one: Mapping[str, Any], content: Content, described: Des
             raise
         return s3.put(key, content, described, over=True)
 
+
+LEFT_BEHIND = "what a try before it left in the local store was let go"
 
 LARGEST_AT_ONCE = 64 << 20
 """Bytes: what is larger never goes in one piece."""
