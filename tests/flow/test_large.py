@@ -16,7 +16,7 @@ from tests.support.rclone import rclone
 from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
 
 SIZE = 6 * 2**30
-MOST_MB = 150
+MOST_MB = 180
 """Resident memory of the daemon, and of each command, whatever the size of the file."""
 
 

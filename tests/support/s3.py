@@ -6,7 +6,7 @@ import http.client
 import http.server
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -67,7 +67,8 @@ def client(url: str) -> Any:
 
 def make_bucket(url: str) -> None:
     """Make the bucket."""
-    client(url).create_bucket(Bucket=BUCKET)
+    with closing(client(url)) as held:
+        held.create_bucket(Bucket=BUCKET)
 
 
 def storage_settings(url: str, **s3: Any) -> StorageSettings:
@@ -155,14 +156,13 @@ def awkward(upstream: str) -> Iterator[Awkward]:
             if told.flip(request):
                 body = bytes([body[0] ^ 1]) + body[1:]
             headers = {k: v for k, v in request.headers.items() if k not in (*told.drop_headers, "expect")}
-            connection = http.client.HTTPConnection(told.upstream.removeprefix("http://"), timeout=10)
-            connection.request(request.method, request.path, body, headers)
-            answer = connection.getresponse()
-            data = answer.read()
+            with closing(http.client.HTTPConnection(told.upstream.removeprefix("http://"), timeout=30)) as connection:
+                connection.request(request.method, request.path, body, headers)
+                answer = connection.getresponse()
+                data = answer.read()
             own = () if request.method == "HEAD" else ("content-length",)
             hop = ("transfer-encoding", "connection", "date", "server", *own)
             found = {k: v for k, v in answer.getheaders() if k.lower() not in hop}
-            connection.close()
             return answer.status, found, data
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward  # noqa: N815 - the names http.server calls
