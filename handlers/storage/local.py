@@ -23,6 +23,9 @@ from handlers.storage.store import Content, Described, Found, KeyConflict, KeyMi
 TEMPORARY = ".callspool-"
 """What a file that is being written begins with: it is no object yet."""
 
+NOT_HERE = "it is not in the local store"
+"""Why a copy that was to move cannot."""
+
 _FICLONE = 0x40049409
 _NO_CLONE = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM})
 
@@ -84,7 +87,7 @@ class LocalStore:
         try:
             fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            raise KeyMissing("it is not in the local store") from None
+            raise KeyMissing(NOT_HERE) from None
         except OSError as error:
             raise _refused("opened", error) from error
         with os.fdopen(fd, "rb") as file:

@@ -71,6 +71,9 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
             facts.append(CopyLost(copy.place, copy.bucket, copy.key, reason))
         else:
             facts.append(CopyRemoved(copy.place, copy.bucket, copy.key, UNWANTED if at_home else reason))
+            if copy.bound_for is not None:  # it was on its way: what it was to become is put from its source
+                key = copy.bound_for["keys"][places.home]
+                facts.append(CopyLost("s3", places.buckets[places.home], key, reason))
     return facts, list(wanted)
 
 

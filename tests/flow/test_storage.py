@@ -274,8 +274,13 @@ def test_s3_away_across_a_restart_loses_nothing_and_moves_it_when_it_is_back(
         eventually(lambda: cloudy.rows(query)[0][0] == len(CALLS), "all calls in the local store")
         assert objects(service) == {}
     local = uploads(cloudy)
+    next((cloudy.folder / "uploads").rglob("*.ogg")).unlink()
     proxy.answer = lambda request: None
     with at_work(cloudy) as daemon:
+        gone = "SELECT 1 FROM copy WHERE reason = 'it is not in the local store'"
+        eventually(lambda: cloudy.rows(gone), "one that was to move is not there")
+        assert [one["fix"] for one in cloudy.ask("failures")["failures"]] == ["callspool verify --repair"]
+        assert cloudy.command("verify", "--repair").returncode == 0
         stored(daemon, cloudy, len(CALLS))
     assert uploads(cloudy) == {}
     assert sorted(objects(service).values()) == sorted(local.values())
