@@ -134,11 +134,11 @@ def nowhere(read: Reader) -> tuple[int, ...]:
 
 
 def lost_copies_under_way(read: Reader) -> int:
-    """How many copies were lost and are being put again: whose store job is at it, or will be by itself."""
+    """How many copies were lost and are not put again yet, while calls are being stored, or will be by themselves."""
     rows = read.rows(
-        "SELECT count(*) AS n FROM copy JOIN job ON job.key = CAST(subject_id AS TEXT) "
-        "AND kind IN ('store', 'store_lone') WHERE copy.state = 'intended' AND lost_us IS NOT NULL "
-        "AND (job.state IN ('ready', 'running') OR (job.state = 'waiting' AND attempt < 3))"
+        "SELECT count(*) AS n FROM copy WHERE state = 'intended' AND lost_us IS NOT NULL AND EXISTS (SELECT 1 FROM job "
+        "WHERE kind IN ('store', 'store_lone') AND (job.state IN ('ready', 'running') "
+        "OR (job.state = 'waiting' AND attempt BETWEEN 1 AND 2)))"
     )
     return int(rows[0]["n"])
 
