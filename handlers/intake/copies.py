@@ -26,6 +26,9 @@ COMPARED = "compress.file"
 SOON = timedelta(seconds=3)
 """Until it is looked again whether the source beside a copy was read."""
 
+PATIENCE = timedelta(minutes=10)
+"""After which a source that was not read by then, for it cannot be, is as good as gone."""
+
 LONGEST_DIFFERENCE_S = 0.1
 """Seconds by which a copy and what it was made of may differ: ten times what compression lets pass."""
 
@@ -96,10 +99,11 @@ class Copies:
         path = _beside(item.path, source)
         evidence = self.names.evidence_of("recordings", path)
         there = records.item_of_source(read, source.sha256, evidence)
-        if there is not None and records.lies_on_disk(read, there):
+        patient = read.now - item.first_seen_at < PATIENCE
+        if there is not None and records.lies_on_disk(read, there) and (patient or records.is_recording(read, there)):
             return self._with_source(item, source, there, read)
         if there is None:
-            if self._lies_beside(item, source):
+            if patient and self._lies_beside(item, source):
                 return Postponed(read.now + SOON, "what it was made of lies beside it, and is read first")
             name = os.path.basename(path)
             size, mtime_ns = source.size, source.mtime_ns
