@@ -24,13 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from handlers.demo.crm import LoopbackCrm
+from tests.destruction.bucket import PROGRAM, Bucket
 from tests.destruction.faults import available
-from tests.destruction.verdict import Verdict, judge, open_calls
+from tests.destruction.verdict import Verdict, judge, judge_storage, open_calls, open_copies
 from tests.destruction.world import SETTINGS, World, in_own_mounts
 from tests.support.process import Site
 
 QUIET_S = 300.0
 """How long the daemon is given to make good what is open at the end."""
+
+CALM, MOST_CALM_S, WARM_S, SAMPLE_S = 0.1, 300.0, 60.0, 2.0
+"""At the end calls go on for this share of the time with nothing done to the daemon, to see that it does not grow; what
+it takes in its first minute is not counted."""
 
 DISK = "256m"
 
@@ -57,8 +62,6 @@ def destroy(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Run the whole story; returns what holds, and the figures."""
     chance = random.Random(seed)
-    faults = available()
-    names, weights = list(faults), [weight for weight, _fault in faults.values()]
     folder = Path(tempfile.mkdtemp(prefix="callspool-destruction-"))
     done: Counter[str] = Counter()
     with contextlib.ExitStack() as stack, LoopbackCrm() as crm:
@@ -66,8 +69,14 @@ def destroy(
             stack.callback(_remove, folder)
         if in_own_mounts():
             stack.enter_context(_small_disk(folder / "state"))
-        site = Site(folder, CRM_UPLOAD_URL=crm.upload_url, CRM_CALL_DATA_URL=crm.calls_url, **SETTINGS)
-        world = World(site, crm, chance, every_s)
+        bucket = Bucket(folder) if PROGRAM.exists() else None
+        if bucket is not None:
+            stack.callback(bucket.kill)
+        faults = available(s3=bucket is not None)
+        names, weights = list(faults), [weight for weight, _fault in faults.values()]
+        addresses = {"CRM_UPLOAD_URL": crm.upload_url, "CRM_CALL_DATA_URL": crm.calls_url}
+        site = Site(folder, **addresses, **SETTINGS, **({} if bucket is None else bucket.settings))
+        world = World(site, crm, chance, every_s, bucket)
         world.start()
         producer = world.produce()
         began = time.monotonic()
@@ -79,13 +88,15 @@ def destroy(
             said = faults[name][1](world, chance)
             done[name] += 1
             world.say(f"{name:<14} {said}   dropped {len(world.dropped)}, in the CRM {len(crm.calls)}")
+        _calm(world, min(seconds * CALM, MOST_CALM_S))
         world.end()
         producer.join()
         took_s = time.monotonic() - began
         _settle(world)
         world.measure()
-        world.stop()
         verdict = judge(world)
+        judge_storage(world, verdict)
+        world.stop()
         return verdict, _figures(world, done, took_s)
 
 
@@ -103,15 +114,29 @@ def _small_disk(place: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", place], check=False)
 
 
+def _calm(world: World, seconds: float) -> None:
+    world.crm.behave()
+    world.crm.release()
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        time.sleep(min(SAMPLE_S, seconds))
+        world.revive()
+        world.measure()
+        if time.monotonic() - began > WARM_S:
+            world.calm.append(world.sizes[-1])
+
+
 def _settle(world: World) -> None:
     """No more faults: what is open is made good, the operator retrying what was parked."""
     world.crm.behave()
     world.crm.release()
     deadline = time.monotonic() + QUIET_S
-    while time.monotonic() < deadline and open_calls(world):
+    while time.monotonic() < deadline and (open_calls(world) or open_copies(world)):
         time.sleep(2)
         world.revive()
         world.site.command("retry", "--all")
+        if world.bucket is not None:
+            world.site.command("storage", "drain")
 
 
 def _figures(world: World, done: Counter[str], took_s: float) -> dict[str, Any]:

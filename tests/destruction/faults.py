@@ -94,6 +94,24 @@ def crm_down(world: World, chance: random.Random) -> str:
     return f"{seconds:.1f} s"
 
 
+def s3_down(world: World, chance: random.Random) -> str:
+    """The S3 service is killed in whatever it does, and is away for some seconds."""
+    assert world.bucket is not None
+    seconds = chance.uniform(1, 8)
+    world.bucket.kill()
+    time.sleep(seconds)
+    world.bucket.start()
+    return f"{seconds:.1f} s"
+
+
+def s3_hangs(world: World, chance: random.Random) -> str:
+    """The S3 service takes requests and does not answer, also for longer than anybody waits."""
+    assert world.bucket is not None
+    seconds = chance.uniform(1, 6)
+    world.bucket.freeze(seconds)
+    return f"{seconds:.1f} s"
+
+
 def disk_full(world: World, chance: random.Random) -> str:
     """The ledger's disk takes no more writes for some seconds."""
     ballast = world.state / "ballast"
@@ -148,7 +166,7 @@ def _tidy(world: World) -> None:
         old.unlink()
 
 
-def available() -> Mapping[str, tuple[int, Fault]]:
+def available(*, s3: bool) -> Mapping[str, tuple[int, Fault]]:
     """Every fault that can be had here, and how often among the others."""
     found: dict[str, tuple[int, Fault]] = {
         "kill -9": (10, kill),
@@ -162,6 +180,9 @@ def available() -> Mapping[str, tuple[int, Fault]]:
         "damaged page": (1, damaged_page),
         "old ledger": (1, old_ledger),
     }
+    if s3:
+        found["S3 down"] = (3, s3_down)
+        found["S3 hangs"] = (2, s3_hangs)
     if FAKETIME is not None:
         found["clock jump"] = (3, clock_jump)
     if in_own_mounts():

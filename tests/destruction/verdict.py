@@ -5,13 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median_high
 from typing import Any
 
 from tests.destruction.world import Dropped, World
 
 MOST_KILOBYTES = 400_000
 MOST_DESCRIPTORS = 400
+
+GROWTH, GROWTH_KILOBYTES, GROWTH_DESCRIPTORS = 1.1, 8_000, 8
+"""What a process may grow by from the first third of the calm to the last and still be called flat."""
+
+FEWEST_SAMPLES = 12
+"""Of a calm shorter than this nothing can be told."""
 
 
 @dataclass
@@ -23,6 +31,8 @@ class Verdict:
     under_two_ids: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     sources_lost: list[str] = field(default_factory=list)
+    not_in_storage: list[str] = field(default_factory=list)
+    copies_missing: list[str] = field(default_factory=list)
     not_flat: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -44,6 +54,25 @@ def judge(world: World) -> Verdict:
                 found.sources_lost.append(path.name)
     found.not_flat += _sizes(world)
     return found
+
+
+def judge_storage(world: World, found: Verdict) -> None:
+    """Hold the store against what was dropped, and against what the ledger says lies there verified."""
+    found.not_in_storage += [dropped.word for dropped in _unstored(world)]
+    done = world.site.command("verify", "--deep", "100%", "--json")
+    told = json.loads(done.stdout)
+    for list_name in ("missing", "differing", "unreached"):
+        found.copies_missing += [f"{list_name}: {one}" for one in told[list_name]]
+
+
+def open_copies(world: World) -> int:
+    """How many dropped calls have no copy of their recording where copies belong."""
+    return len(_unstored(world))
+
+
+def _unstored(world: World) -> list[Dropped]:
+    there = world.digests_stored()
+    return [dropped for dropped in world.dropped if dropped.recording not in there]
 
 
 def open_calls(world: World) -> int:
@@ -88,4 +117,17 @@ def _sizes(world: World) -> list[str]:
     memory = max((kilobytes for _at, kilobytes, _fds in world.sizes), default=0)
     descriptors = max((fds for _at, _kilobytes, fds in world.sizes), default=0)
     said = [f"{memory} kB of memory"] if memory > MOST_KILOBYTES else []
-    return said + ([f"{descriptors} descriptors"] if descriptors > MOST_DESCRIPTORS else [])
+    said += [f"{descriptors} descriptors"] if descriptors > MOST_DESCRIPTORS else []
+    if len(world.calm) >= FEWEST_SAMPLES:
+        third = len(world.calm) // 3
+        (kb_before, fds_before), (kb_after, fds_after) = _middle(world.calm[:third]), _middle(world.calm[-third:])
+        if kb_after > kb_before * GROWTH + GROWTH_KILOBYTES:
+            said.append(f"grew from {kb_before} to {kb_after} kB while nothing was done to it")
+        if fds_after > fds_before + GROWTH_DESCRIPTORS:
+            said.append(f"grew from {fds_before} to {fds_after} descriptors while nothing was done to it")
+    return said
+
+
+def _middle(samples: Sequence[tuple[float, int, int]]) -> tuple[int, int]:
+    """The medians of memory and descriptors."""
+    return median_high(kb for _at, kb, _fds in samples), median_high(fds for _at, _kb, fds in samples)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handlers.demo.crm import LoopbackCrm
+from tests.destruction.bucket import Bucket
 from tests.support.calls import FieldCall
 from tests.support.process import DaemonProcess, Site
 
@@ -76,12 +77,16 @@ class World:
     crm: LoopbackCrm
     chance: random.Random
     every_s: float
+    bucket: Bucket | None = None
+    """S3, where its program is there."""
     daemon: DaemonProcess | None = None
     dropped: list[Dropped] = field(default_factory=list)
     exits: Counter[int] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     sizes: list[tuple[float, int, int]] = field(default_factory=list)
     """Of each sample: seconds the process lived, kB of memory, open descriptors."""
+    calm: list[tuple[float, int, int]] = field(default_factory=list)
+    """The samples of the end, in which calls go on and nothing is done to the daemon."""
     said: list[str] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
     _folders: threading.RLock = field(default_factory=threading.RLock)
@@ -91,6 +96,13 @@ class World:
     def state(self) -> Path:
         """The state folder."""
         return self.site.folder / "state"
+
+    def digests_stored(self) -> set[str]:
+        """The SHA-256 of everything that lies where copies belong."""
+        if self.bucket is not None:
+            return self.bucket.digests()
+        found = (path for path in (self.site.folder / "uploads").rglob("*") if path.is_file())
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
     # --------------------------------------------------------------------------------------------- the call centre
 
