@@ -30,7 +30,7 @@ from tests.destruction.verdict import Verdict, judge, judge_storage, open_calls,
 from tests.destruction.world import SETTINGS, World, in_own_mounts
 from tests.support.process import Site
 
-QUIET_S = 300.0
+QUIET_S = 900.0
 """How long the daemon is given to make good what is open at the end."""
 
 CALM, MOST_CALM_S, WARM_S, SAMPLE_S = 0.1, 300.0, 60.0, 2.0
@@ -94,6 +94,7 @@ def destroy(
         took_s = time.monotonic() - began
         _settle(world)
         world.measure()
+        world.say("judging")
         verdict = judge(world)
         judge_storage(world, verdict)
         world.stop()

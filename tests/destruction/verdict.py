@@ -18,6 +18,9 @@ MOST_DESCRIPTORS = 400
 GROWTH, GROWTH_KILOBYTES, GROWTH_DESCRIPTORS = 1.1, 8_000, 8
 """What a process may grow by from the first third of the calm to the last and still be called flat."""
 
+PATIENCE_S = 1200.0
+"""How long every object of the run may take to be read and hashed."""
+
 FEWEST_SAMPLES = 12
 """Of a calm shorter than this nothing can be told."""
 
@@ -59,7 +62,7 @@ def judge(world: World) -> Verdict:
 def judge_storage(world: World, found: Verdict) -> None:
     """Hold the store against what was dropped, and against what the ledger says lies there verified."""
     found.not_in_storage += [dropped.word for dropped in _unstored(world)]
-    done = world.site.command("verify", "--deep", "100%", "--json")
+    done = world.site.command("verify", "--deep", "100%", "--json", timeout_s=PATIENCE_S)
     told = json.loads(done.stdout)
     for list_name in ("missing", "differing", "unreached"):
         found.copies_missing += [f"{list_name}: {one}" for one in told[list_name]]

@@ -48,7 +48,7 @@ class Site:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CALLSPOOL_", "CRM_", "AWS_", "S3_"))}
         self.environ = {**clean, **QUICK, "PYTHONUNBUFFERED": "1", **settings}
 
-    def command(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout_s: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         return subprocess.run(
             [sys.executable, "-m", "daemon", *words],
@@ -56,7 +56,7 @@ class Site:
             env={**self.environ, **settings},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
             check=False,
         )
 
