@@ -62,7 +62,8 @@ def judge(world: World) -> Verdict:
 def judge_storage(world: World, found: Verdict) -> None:
     """Hold the store against what was dropped, and against what the ledger says lies there verified."""
     found.not_in_storage += [dropped.word for dropped in _unstored(world)]
-    done = world.site.command("verify", "--deep", "100%", "--json", timeout_s=PATIENCE_S)
+    world.site.patience_s = PATIENCE_S
+    done = world.site.command("verify", "--deep", "100%", "--json")
     told = json.loads(done.stdout)
     for list_name in ("missing", "differing", "unreached"):
         found.copies_missing += [f"{list_name}: {one}" for one in told[list_name]]

@@ -40,6 +40,7 @@ class Site:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
+        self.patience_s = 60.0  # for a command
         self.recordings = folder / "recordings"
         self.conversations = folder / "conversations"
         self.leads = folder / "leads"
@@ -48,7 +49,7 @@ class Site:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CALLSPOOL_", "CRM_", "AWS_", "S3_"))}
         self.environ = {**clean, **QUICK, "PYTHONUNBUFFERED": "1", **settings}
 
-    def command(self, *words: str, timeout_s: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         return subprocess.run(
             [sys.executable, "-m", "daemon", *words],
@@ -56,7 +57,7 @@ class Site:
             env={**self.environ, **settings},
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=self.patience_s,
             check=False,
         )
 
