@@ -250,6 +250,8 @@ class House:
         ledger = self.open_ledger(lambda _event: None)
         try:
             erase.resume(ledger, self.rooms)
+            if name == "erase" and not dry_run:
+                ledger.recover()  # what a killed daemon had in work is in nobody's now, and must not refuse this
             return do(ledger, self, name, args, dry_run=dry_run)
         finally:
             ledger.close()

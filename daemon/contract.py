@@ -402,13 +402,17 @@ class Traces:
 
     ``words`` are those by which anything else may name them: names, ids, numbers; each at least six characters long.
     ``files`` are files that callspool wrote about them, as absolute folder and name, ``removals`` what lies in stores.
-    ``todo`` is what only a person can do elsewhere. All of it is shown to that person and kept nowhere.
+    ``todo`` is what only a person can do elsewhere. All of it is shown to that person and kept nowhere. ``contents``
+    are role and SHA-256 of what no item speaks for yet and must never be taken in; ``facts`` take away the room's rows
+    that name them without belonging to an item.
     """
 
     words: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     removals: tuple[Removal, ...] = ()
     todo: tuple[str, ...] = ()
+    contents: tuple[tuple[str, str], ...] = ()
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

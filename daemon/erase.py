@@ -20,6 +20,7 @@ from daemon.contract import Act, Json, Reader, Room, Traces
 from daemon.errors import DeliveryError, OperatorError
 from daemon.ledger import erasing
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.writer import WriteTx
 from daemon.masking import mask
 
 FIND = "erase.find"
@@ -51,6 +52,8 @@ def look(read: Reader, rooms: Sequence[Room], ids: Sequence[int]) -> Found:
         files=tuple(file for one in heard for file in one.files),
         removals=tuple(removal for one in heard for removal in one.removals),
         todo=tuple(line for one in heard for line in one.todo),
+        contents=tuple(content for one in heard for content in one.contents),
+        facts=tuple(fact for one in heard for fact in one.facts),
     )
     return Found(list(ids), erasing.paths(read.rows(erasing.files_of(ids))) if ids else [], traces)
 
@@ -58,17 +61,25 @@ def look(read: Reader, rooms: Sequence[Room], ids: Sequence[int]) -> Found:
 def erase(ledger: Ledger, rooms: Sequence[Room], args: Mapping[str, Any], find: Act, *, dry_run: bool) -> Json:
     """Erase what ``args`` mean, or say what would go. Raises UnknownSubject, and BadRequest for what is on hold."""
     with ledger.view() as view:
-        meant: Any = find(args, view).answer
-        found = look(view, rooms, meant)
+        meant = find(args, view)
+        ids: Any = meant.answer
+        found = look(view, rooms, ids)
     answer: dict[str, Json] = {
         "items": len(found.ids),
+        "rows": len(found.traces.facts) + len(meant.facts),
         "files": [*(printable(path) for path in _there(found)), *(removal.what for removal in found.traces.removals)],
         "copies": [path.name for path in _copies(ledger)],
         "todo": list(found.traces.todo),
     }
     if dry_run:
         return answer
-    ledger.write("erase.begun", lambda tx: erasing.intend(tx, found.ids))
+
+    def begin(tx: WriteTx) -> None:
+        erasing.intend(tx, found.ids, found.traces.contents)
+        for fact in meant.facts:
+            fact.write(tx)
+
+    ledger.write("erase.begun", begin)
     return {**answer, **_go_on(ledger, found)}
 
 
@@ -101,7 +112,7 @@ def _go_on(ledger: Ledger, found: Found) -> dict[str, Json]:
         _unlink(os.fsencode(folder), b"", os.fsencode(name))
     if found.ids:
         gone = len(found.sources) - len(kept)
-        ledger.write("erase.struck", lambda tx: erasing.strike(tx, found.ids, found.words, gone))
+        ledger.write("erase.struck", lambda tx: erasing.strike(tx, found.ids, found.words, gone, found.traces.facts))
     ledger.writer.alone(erasing.scour)
     for path in _copies(ledger):
         path.unlink(missing_ok=True)

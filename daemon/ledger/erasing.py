@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from daemon.contract import Event
+from daemon.contract import Event, Fact
 from daemon.errors import BadRequest
 from daemon.ledger.writer import WriteTx
 
@@ -61,23 +61,25 @@ def is_erased(tx: WriteTx, role: str, sha256: str) -> bool:
     return tx.row("SELECT 1 FROM tombstone WHERE digest = ?", (digest(row["value"], role, sha256),)) is not None
 
 
-def _bury(tx: WriteTx, ids: Sequence[int]) -> None:
+def _bury(tx: WriteTx, ids: Sequence[int], contents: Sequence[tuple[str, str]]) -> None:
     tx.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (KEY, secrets.token_hex(32)))
     found = tx.row("SELECT value FROM meta WHERE key = ?", (KEY,))
     assert found is not None
-    for row in tx.rows(f"SELECT role, sha256 FROM item WHERE id IN ({_list(ids)})"):
-        tomb = digest(found["value"], row["role"], row["sha256"])
+    items = tx.rows(f"SELECT role, sha256 FROM item WHERE id IN ({_list(ids)})")
+    for role, sha256 in (*((row["role"], row["sha256"]) for row in items), *contents):
+        tomb = digest(found["value"], role, sha256)
         tx.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (tomb, tx.now_us))
 
 
 # ------------------------------------------------------------------------------------------------ the steps
 
 
-def intend(tx: WriteTx, ids: Sequence[int]) -> None:
-    """From here on it will be done. Raises BadRequest while one of the items is in work."""
+def intend(tx: WriteTx, ids: Sequence[int], contents: Sequence[tuple[str, str]] = ()) -> None:
+    """From here on it will be done; ``contents`` (role, SHA-256) are never taken in, as the items' own. Raises
+    BadRequest while one of the items is in work."""
     if tx.rows(f"SELECT 1 FROM job WHERE state = 'running' AND ({_job_of(ids)})"):
         raise BadRequest("it is being worked on now", fix="the same command again, in a minute")
-    _bury(tx, ids)
+    _bury(tx, ids, contents)
     tx.execute(f"UPDATE job SET state = 'done', waits_for = NULL WHERE state != 'done' AND ({_job_of(ids)})")
     tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (INTENT, json.dumps(sorted(ids))))
     tx.journal(Event("erasure.begun", {"items": len(ids)}, "warning"))
@@ -106,8 +108,8 @@ def files_of(ids: Sequence[int]) -> str:
     return FILES.format(_list(ids))
 
 
-def strike(tx: WriteTx, ids: Sequence[int], words: Sequence[str], files: int) -> None:
-    """Take every row and every word out of the ledger."""
+def strike(tx: WriteTx, ids: Sequence[int], words: Sequence[str], files: int, facts: Sequence[Fact] = ()) -> None:
+    """Take every row and every word out of the ledger; ``facts`` take those that no item owns."""
     tx.execute("PRAGMA defer_foreign_keys = ON")
     known = sorted({word for word in words if len(word) >= SHORTEST}, key=len, reverse=True)
     _strike_work(tx, ids, known)
@@ -117,6 +119,8 @@ def strike(tx: WriteTx, ids: Sequence[int], words: Sequence[str], files: int) ->
             if table not in KEPT and column in columns:
                 _delete(tx, tables, table, column, ids)
     _delete(tx, tables, "item", "id", ids)
+    for fact in facts:
+        fact.write(tx)
     with _journal_open(tx):
         for table, columns in tables.items():
             _strike_words(tx, table, columns, known)

@@ -123,7 +123,8 @@ def traces(papers: Papers, read: Reader, ids: Sequence[int]) -> Traces:
     files = [(folder, name) for folder, name in unseen]
     files += [(folder, temporary_name(number)) for folder, number in rests]
     removals = () if papers.index is None else _entries(papers.index, frozenset(records.file_names(read, ids)))
-    return Traces(tuple(name for _, name in unseen), tuple(files), removals)
+    contents = tuple(("recordings", sha256) for sha256 in records.unseen_contents(read, ids))
+    return Traces(tuple(name for _, name in unseen), tuple(files), removals, contents=contents)
 
 
 def _entries(index: str, names: frozenset[str]) -> tuple[Removal, ...]:

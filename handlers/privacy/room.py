@@ -10,7 +10,7 @@ from daemon.contract import Acted, Event, Fields, JobSpec, Lane, Machine, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from handlers import records
 from handlers.privacy.retention import DAILY, KIND, REMOVE, RemoveSource, Retention
-from handlers.privacy.select import LOOK, traces, wanted
+from handlers.privacy.select import LOOK, imports_meant, traces, wanted
 from handlers.settings import RetentionSettings
 
 
@@ -47,7 +47,7 @@ def find(region: str, args: Mapping[str, Any], read: Reader) -> Acted:
         prefix = {"conversation": "c", "recording": "r", "lead": "l"}[read.item(held[0].item_id).kind]
         fix = f"callspool hold list; callspool hold remove {prefix}{held[0].item_id}"
         raise BadRequest("a part of it is on hold", fix=fix)
-    return Acted(list(ids))
+    return Acted(list(ids), facts=tuple(map(records.ImportErased, imports_meant(args, read, region))))
 
 
 def add_hold(args: Mapping[str, Any], read: Reader) -> Acted:

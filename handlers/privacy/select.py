@@ -31,9 +31,17 @@ def wanted(args: Mapping[str, Any], read: Reader, region: str) -> tuple[int, ...
         seeds = records.find_calls(read, word)
     else:
         seeds = records.find_leads(read, word)
-    if not seeds:
+    if not seeds and not imports_meant(args, read, region):
         raise UnknownSubject(f"nothing here belongs to that {given[0]}", fix=LOOK)
     return records.whole_calls(read, seeds)
+
+
+def imports_meant(args: Mapping[str, Any], read: Reader, region: str) -> dict[str, tuple[str, ...]]:
+    """Conversations of an older collection that the request itself names: they have no items."""
+    words = [str(args["call"])] if args.get("call") else []
+    if args.get("number"):
+        words = [e164(str(args["number"]), region).lstrip("+")]
+    return records.imports_naming(read, [word for word in words if len(word) >= SHORTEST])
 
 
 def e164(given: str, region: str) -> str:
@@ -51,8 +59,14 @@ def traces(written: Sequence[str], read: Reader, ids: Sequence[int]) -> Traces:
     words = [word for word in records.words_of(read, ids) if word]
     numbers = [word.lstrip("+") for word in words if re.fullmatch(r"\+\d{6,}", word)]
     known = tuple(dict.fromkeys((*words, *numbers)))
-    telling = [path for path in _files(written) if _tells(path, known)]
-    return Traces(words=known, files=tuple(os.path.split(path) for path in telling))
+    imports = records.imports_naming(read, [word for word in known if len(word) >= SHORTEST])
+    older = tuple(word for one, names in imports.items() for word in (one, *names))
+    telling = [path for path in _files(written) if _tells(path, (*known, *older))]
+    return Traces(
+        words=(*known, *older),
+        files=tuple(os.path.split(path) for path in telling),
+        facts=tuple(map(records.ImportErased, imports)),
+    )
 
 
 def _files(written: Sequence[str]) -> Iterator[str]:

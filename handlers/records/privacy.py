@@ -103,6 +103,43 @@ _NEXT_TO = (
 """Each finds what belongs to items that are known already."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImportErased:
+    """A conversation of an older collection is not known here any more."""
+
+    conversation_id: str
+
+    def write(self, tx: Tx) -> None:
+        """Its row goes, and its files' names with it."""
+        tx.execute("DELETE FROM collect_import_file WHERE conversation_id = ?", (self.conversation_id,))
+        tx.execute("DELETE FROM collect_import WHERE conversation_id = ?", (self.conversation_id,))
+
+
+def imports_naming(read: Reader, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Conversations of an older collection that any of these words names, by id, with their files' names."""
+    if not words:
+        return {}
+    told = " OR ".join(["instr(i.conversation_id || i.document || coalesce(f.name, ''), ?)"] * len(words))
+    found: dict[str, tuple[str, ...]] = {}
+    for row in read.rows(
+        "SELECT DISTINCT i.conversation_id, n.name FROM collect_import AS i LEFT JOIN collect_import_file AS f "
+        f"USING (conversation_id) LEFT JOIN collect_import_file AS n USING (conversation_id) WHERE {told}",
+        tuple(words),
+    ):
+        names = found.get(row["conversation_id"], ())
+        found[row["conversation_id"]] = names if row["name"] is None else (*names, row["name"])
+    return found
+
+
+def unseen_contents(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """The SHA-256 of what compression has made of these recordings, and no item stands for yet."""
+    rows = read.rows(
+        f"SELECT sha256 FROM compression WHERE copy_id IS NULL AND sha256 != '' AND recording_id IN ({places(ids)})",
+        tuple(ids),
+    )
+    return tuple(row["sha256"] for row in rows)
+
+
 def transcripts_of(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
     """The file names of these items' transcripts."""
     rows = read.rows(f"SELECT name FROM conversation WHERE id IN ({places(ids)})", tuple(ids))

@@ -32,7 +32,8 @@ SETTINGS = {
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 """The library that moves the daemon's wall clock; its monotonic clock and files' times stay true."""
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
+"""Far above what a start takes, also on a machine that has a dozen other things to do."""
 
 UNWANTED = ("defect.caught", "watch.failed")
 """Lines that no fault excuses. ``daemon.failed`` is what a damaged ledger rightly ends in."""

@@ -13,6 +13,7 @@ import pytest
 from daemon.masking import mask
 from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import at_work, delivered
+from tests.support import audio
 from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
 
@@ -228,3 +229,62 @@ def _age(site: Site, days: int) -> None:
 
     with closing(sqlite3.connect(site.folder / "state" / "ledger.db", isolation_level=None)) as ledger:
         ledger.execute("UPDATE call SET delivered_us = delivered_us - ? * 86400000000", (days,))
+
+
+def test_a_compressed_copy_that_nobody_has_taken_in_goes_with_its_recording(site: Site, crm: LoopbackCrm) -> None:
+    call = doomed()
+    settings = {"CALLSPOOL_COMPRESS__TIERS": "[{after: 0s, bitrate: 32k}]", "CALLSPOOL_COMPRESS__WORKERS": "1"}
+    with site.daemon(CALLSPOOL_TRACE_KILL="compress.name.performed:1", **settings) as daemon:
+        daemon.wait_for("daemon.started")
+        spoken = audio.talk([(0.4, 1.9)], 3, rate=audio.RATE, noise_db=-60)
+        recording = site.recordings / call.recording_name.replace(".ogg", ".wav")
+        audio.encode(recording, spoken, container="wav", codec="pcm_s16le")
+        daemon.wait_for("recording.unmatched")
+        site.command("compress")
+        assert daemon.ended() == -signal.SIGKILL
+    copy = recording.with_suffix(".opus")
+    voice = copy.read_bytes()
+    left_by_an_encoder = site.recordings / ".callspool-r1.opus.part"
+    left_by_an_encoder.write_bytes(voice)
+
+    told = site.ask("erase", "--number", call.phone, "--dry-run")
+    assert [str(copy) in told["files"], str(left_by_an_encoder) in told["files"]] == [True, True]
+    assert copy.exists()
+    assert site.ask("erase", "--number", call.phone, "--yes")["words_left"] == 0
+    assert list(site.recordings.iterdir()) == []
+    assert found(site.folder, [call.phone.lstrip("+")]) == []
+    with at_work(site) as daemon:
+        copy.with_name("from-a-backup.opus").write_bytes(voice)
+        eventually(lambda: site.rows("SELECT 1 FROM file WHERE state = 'attention'"), "it is not taken in again")
+
+
+def test_what_came_from_an_older_collection_is_erased_with_its_call_and_also_alone(
+    site: Site, crm: LoopbackCrm
+) -> None:
+    call, other = doomed(), FieldCall(2)
+    entries = [
+        {
+            "conversation_id": f"conv-{name}",
+            "timestamp": "2025-01-01T00:00:00+00:00",
+            "total": {"duration_seconds": 5, "size_mb": 0.1},
+            "mixed": {"filepath": f"old/{phone.lstrip('+')}-{name}.wav"},
+            "caller": phone,
+        }
+        for name, phone in (("doomed", call.phone), ("other", other.phone), ("alone", "+12025550177"))
+    ]
+    older = site.folder / "older.json"
+    older.write_text(json.dumps(entries))
+    with at_work(site, CALLSPOOL_COLLECT__METADATA="collected.json") as daemon:
+        site.ask("import", str(older))
+        older.unlink()
+        call.drop(site)
+        delivered(daemon, site)
+        eventually((site.folder / "collected.json").exists, "the metadata")
+        told = site.ask("erase", "--number", call.phone, "--dry-run")
+        assert (told["items"], told["rows"] > 0) == (3, True)
+        assert site.ask("erase", "--number", call.phone, "--yes")["words_left"] == 0
+        assert found(site.folder, [*words(call), "conv-doomed"]) == []
+        assert site.ask("erase", "--number", "+12025550177", "--yes")["items"] == 0
+    rows = site.rows("SELECT conversation_id FROM collect_import")
+    assert [row[0] for row in rows] == ["conv-other"]
+    assert found(site.folder / "state", ["12025550177", "conv-alone"]) == []
