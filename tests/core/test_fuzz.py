@@ -26,7 +26,9 @@ READ = {
 """Strange, but honest documents; all others are refused."""
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    "name", [*(name for name in TARGETS if name != "s3"), pytest.param("s3", marks=pytest.mark.slow)]
+)
 def test_a_parser_reads_or_refuses_in_its_own_words(name: str) -> None:
     chance, target = random.Random(name), TARGETS[name]
     for data in target.seeds:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from daemon import dotenv, service, yaml_text
@@ -27,6 +30,11 @@ from handlers.intake.conversation import Reading, conversation
 from handlers.intake.lead import lead
 from handlers.intake.names import Names
 from handlers.settings import OLD_NAMES
+from handlers.storage.content import OfText
+from handlers.storage.s3 import S3Store
+from handlers.storage.store import Described
+from handlers.storage.taking import Malformed, Taking, TooLarge
+from tests.support.s3 import Awkward, awkward, s3_store
 
 NOW = datetime(2025, 10, 29, 7, tzinfo=UTC)
 READING = Reading(UTC, "IN")
@@ -114,6 +122,61 @@ def _times(data: bytes) -> object:
     return times.parse(text, UTC), times.stamp(text), times.session_second(text, UTC)
 
 
+def _form(data: bytes) -> object:
+    """A recording sent over HTTP: whatever its names say, one file lies in the folder, or none."""
+    with tempfile.TemporaryDirectory() as folder:
+        watched = Path(folder, "recordings")
+        taking = Taking(str(watched), b"edge", 1 << 20)
+        try:
+            for at in range(0, len(data), 7):
+                taking.feed(data[at : at + 7])
+            taken = taking.finish()
+        except (Malformed, TooLarge):
+            taking.give_up()
+            raise
+        finally:
+            inside = [path for path in watched.rglob("*") if path.is_file()]
+            assert len(inside) <= 1
+            assert [path.name for path in Path(folder).iterdir()] == ["recordings"]
+        assert inside == [Path(taken.path)]
+        return taken
+
+
+_LIVING = ExitStack()
+
+
+@cache
+def _odd_s3() -> tuple[Awkward, S3Store]:
+    """A store whose service answers whatever it was last told to; both live as long as the process."""
+    told = _LIVING.enter_context(awkward("http://127.0.0.1:1"))
+    return told, s3_store(told.url, timeout="2s", checksums="off")
+
+
+@cache
+def _large() -> tuple[str, Described]:
+    """What goes in two parts."""
+    text = "0" * (5 * 2**20 + 1)
+    return text, Described(hashlib.sha256(text.encode()).hexdigest(), len(text), "audio/ogg", {}, upload_id="u")
+
+
+def _s3(data: bytes) -> object:
+    """What a service says to listings, and to every step of an upload in parts."""
+    told, store = _odd_s3()
+    status = (200, 200, 200, 404, 400, 409, 412)[data[0] % 7 if data else 0]
+    etag = data[1:40].decode("latin-1").encode("ascii", "ignore").decode()
+    headers = {"Content-Type": "application/xml", "ETag": "".join(filter(str.isprintable, etag))}
+    told.answer = lambda request: (status, headers, data[1:])
+    told.requests.clear()
+    text, described = _large()
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: list(store.begun("audio/")),
+        lambda: store.begin("k", described),
+        lambda: list(islice(store.list("audio/"), 100)),
+        lambda: store.in_parts_of(5 * 2**20).put("k", OfText(text), described, over=False),
+    )
+    return steps[(data[0] if data else 0) // 7 % len(steps)]()
+
+
 TRANSCRIPT = json.dumps(
     {
         "session_id": "session_20251029_064824_0000a1b2",
@@ -167,6 +230,36 @@ TARGETS: Mapping[str, Target] = {
     "marker": Target(_marker, (b'{"uploaded_at": "2025-10-29", "call_data_uploaded": true, "recording_url": null}',)),
     "command": Target(command, (b'{"act": "retry", "args": {"all": true}, "dry_run": false}\n',), (Exception,)),
     "times": Target(_times, (b"2025-10-29T06:48:24.123Z", b"1761720504", b"session_20251029_064824_a", b"1e999")),
+    "form": Target(
+        _form,
+        (
+            (
+                b'--edge\r\nContent-Disposition: form-data; name="conversation_id"\r\n\r\nc-1\r\n'
+                b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.ogg"\r\n'
+                b"Content-Type: audio/ogg\r\n\r\nOggS\r\n--edge--\r\n"
+            ),
+            b'--edge\r\nContent-Disposition: form-data; name="file"; filename="../x\\y"\r\n\r\n1\r\n--edge--\r\n',
+        ),
+        (Malformed, TooLarge),
+    ),
+    "s3": Target(
+        _s3,
+        (
+            (
+                b"\0<ListMultipartUploadsResult><Upload><Key>audio/a</Key><UploadId>u</UploadId></Upload>"
+                b"<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
+            ),
+            b"\x07<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+            b"\x0e<ListBucketResult><Contents><Key>audio/a</Key><Size>7</Size></Contents></ListBucketResult>",
+            (
+                b"\x15<ListPartsResult><Part><PartNumber>1</PartNumber><ETag>&quot;e&quot;</ETag><Size>5242880</Size></Part>"
+                b"</ListPartsResult>"
+            ),
+            b"\x15<CompleteMultipartUploadResult><ETag>&quot;e-2&quot;</ETag></CompleteMultipartUploadResult>",
+            b"\x18<Error><Code>NoSuchUpload</Code><Message>gone</Message></Error>",
+        ),
+        (DeliveryError,),
+    ),
     "plist": Target(service.faults, (service.plist(service.DEFAULT).encode(), b"bplist00")),
 }
 """By name. ``command`` speaks only to the ledger's owner, who is told of anything by a refusal."""
