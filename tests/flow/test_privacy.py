@@ -231,6 +231,7 @@ def _age(site: Site, days: int) -> None:
         ledger.execute("UPDATE call SET delivered_us = delivered_us - ? * 86400000000", (days,))
 
 
+@slow
 def test_a_compressed_copy_that_nobody_has_taken_in_goes_with_its_recording(site: Site, crm: LoopbackCrm) -> None:
     call = doomed()
     settings = {"CALLSPOOL_COMPRESS__TIERS": "[{after: 0s, bitrate: 32k}]", "CALLSPOOL_COMPRESS__WORKERS": "1"}
