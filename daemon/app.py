@@ -304,8 +304,14 @@ def retry_act(redo: Mapping[str, Callable[[Reader, str], Acted]], args: Mapping[
     )
 
 
+def scan_act(_args: Mapping[str, Any], _read: Reader) -> Acted:
+    """Somebody wants the folders looked through: the daemon does so once that stands in the journal."""
+    return Acted({"scanning": True}, events=(Event("scan.requested", {}),))
+
+
 MACHINE_ACTS: Mapping[str, Act] = {
     "pause": pause.pause_act,
+    "scan": scan_act,
 }
 
 
@@ -437,7 +443,7 @@ class Daemon:
 
     def _listen(self) -> None:
         live = Live(self.ledger.view, lambda name, args: self._act(name, args, False))
-        asked = Asked(live, self._token, self.health, self._scan_now)
+        asked = Asked(live, self._token, self.health)
         self._outlet = serve(self._house, asked, on_event=self._on_event)
         if self._outlet is not None:
             self._closers.append(_whatever_the_time(self._outlet.close))
@@ -499,6 +505,8 @@ class Daemon:
             with self._changing:
                 if self.runner is None and not self.stopping.is_set():
                     self._work()
+        if name == "scan" and not dry_run:
+            self._scan_now()
         return answer
 
     def _told(self, event: Event) -> None:

@@ -143,6 +143,7 @@ EVENTS: dict[str, str] = {
     "recording.played": "somebody heard a recording on the page",
     "http.failed": "the address cannot be had; everything else works",
     "job.retried": "a person had it tried again",
+    "scan.requested": "a person had the folders looked through at once",
     "work.paused": "a person, or a target that was reached, paused a kind of work",
     "work.resumed": "it goes on",
     "hours.excluded": "a person said that a call counts no more",

@@ -36,12 +36,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the routes ask of the working daemon: its token, its health, and to look at its folders now."""
+    """What the routes ask of the working daemon: its token and its health."""
 
     live: Live
     token: str | None
     health: Callable[[], Health]
-    scan: Callable[[], None]
 
 
 class Outlet:
@@ -112,7 +111,6 @@ def _application(house: House, given: Asked, host: str, port: int) -> Any:
         jobs_named=house.jobs_named,
         journal=lambda after, limit: asked(lambda read: story.journal_page(read, after, limit)),
         metrics=measured,
-        scan=given.scan,
     )
     opened = OPEN_PATHS | {path for room in house.rooms for path in room.open_paths}
     big = frozenset(path for room in house.rooms for path in room.big_paths)

@@ -45,7 +45,6 @@ class Surface:
     jobs_named: Callable[[str], list[list[str]]]
     journal: Callable[[int, int], Sequence[Mapping[str, Any]]]
     metrics: Callable[[], bytes]
-    scan: Callable[[], None]
 
 
 def application(surface: Surface, rules: Rules, routers: Sequence[APIRouter]) -> Guard:
@@ -159,10 +158,9 @@ def _acting(surface: Surface) -> APIRouter:
         return act("resume", {"what": what, "why": why})
 
     @router.post("/scan")
-    def scan() -> dict[str, bool]:
+    def scan() -> Any:
         """Look through every watched folder now."""
-        surface.scan()
-        return {"scanning": True}
+        return act("scan", {})
 
     return router
 

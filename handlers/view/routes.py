@@ -67,6 +67,7 @@ ACTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "reject": ("match.reject", ("call", "recording")),
     "pause": ("pause", ("what",)),
     "resume": ("resume", ("what",)),
+    "scan": ("scan", ()),
 }
 """What a button may do: the act, and which fields of the form are its arguments."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -50,6 +50,56 @@ def test_every_event_is_in_the_readme() -> None:
     assert "crm.accepted" in names
     missing = sorted(name for name in names if "." in name and f"`{name}`" not in README)
     assert not missing
+
+
+def sampled() -> set[str]:
+    """The names of metrics in the code: what a Sample is made of, by itself or through a variable called name."""
+    found: set[str] = set()
+    for folder in ("daemon", "handlers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            if "Sample(" not in text:
+                continue
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Sample":
+                    found |= _texts(node.args[:1])
+                if isinstance(node, ast.Assign):
+                    named = _pairs(node.targets[0], node.value)
+                    found |= _texts(value for target, value in named if getattr(target, "id", "") == "name")
+    return found
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+    return list(zip(target.elts, value.elts, strict=True)) if both else [(target, value)]  # type: ignore[attr-defined]
+
+
+def _texts(nodes: Iterable[ast.expr]) -> set[str]:
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_every_metric_is_in_the_readme_and_nothing_else_stands_among_them() -> None:
+    table = README.partition("| metric | what |")[2].partition("\n\n")[0]
+    told = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition("| ")[2].partition("|")[0])
+    }
+    assert told == sampled()
+    assert "last_success_timestamp_seconds" in told
+
+
+def test_alert_rules_and_dashboard_ask_only_for_metrics_that_are_served() -> None:
+    for file in ("alerts.yaml", "grafana.json"):
+        asked = set(re.findall(r"callspool_([a-z_]+)", (ROOT / "monitoring" / file).read_text()))
+        assert asked
+        assert asked <= sampled(), file
+
+
+def test_every_alert_names_a_verb_that_there_is() -> None:
+    known = {verb.removeprefix("callspool ") for verb in verbs(build(CommandDesk()))}
+    rules = (ROOT / "monitoring" / "alerts.yaml").read_text()
+    fixes = re.findall(r'fix: "callspool ([a-z -]+?)(?: \{\{.*)?"', rules)
+    assert len(fixes) == rules.count("- alert:")
+    assert set(fixes) <= known
 
 
 def test_every_log_field_is_in_the_readme() -> None:

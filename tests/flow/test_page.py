@@ -58,6 +58,10 @@ def test_the_page_shows_totals_to_all_and_the_rest_to_who_signed_in_and_its_butt
     answer = http.post("/do/pause", data={"what": "all"})
     assert answer.status_code == 303
     assert site.ask("status")["paused"]
-    assert "Done: pause." in http.get(answer.headers["location"]).text
+    told = http.get(answer.headers["location"]).text
+    assert "Done: pause." in told
+    assert "Paused: all" in told
+    assert http.post("/do/scan").status_code == 303
+    daemon.wait_for("scan.requested")
     hostile = http.post("/do/pause", data={"what": "all"}, headers={"Origin": "http://elsewhere.example"})
     assert hostile.status_code == 403
