@@ -140,7 +140,7 @@ class Compress:
         """What the copy is made of: of a copy the original, if that lies there still, so that nothing is encoded twice
         that need not be."""
         whole = records.recording_of_copy(read, item_id)
-        return whole if records.lies_on_disk(read, whole) else item_id
+        return whole if records.lies_there(read, whole) else item_id
 
     def _made(self, job: Job, read: Reader, known: Compressed) -> Outcome:
         """Name it and verify it, where the process ended before."""

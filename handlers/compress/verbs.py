@@ -53,9 +53,8 @@ def verbs(desk: Desk) -> typer.Typer:
             after, counts = records.storage_figures(read), records.compression_counts(read)
         answer = {"finished": here, **counts, **after}
         saved = after["savings"] - before["savings"]
-        copies = after["compressed_size"] - before["compressed_size"]
         line = f"{counts.get('verified', 0) + counts.get('replaced', 0)} compressed in all, {counts.get('refused', 0)} "
-        line += f"refused; {copies:,} bytes of copies made, {saved:,} bytes freed by originals that went"
+        line += f"refused; copies take {after['compressed_size']:,} bytes, {saved:,} bytes were freed now"
         if not here:
             line = "the daemon is at it: callspool status, callspool tail" + (f"\n{NO_EFFECT}" if workers else "")
             answer |= {"note": NO_EFFECT} if workers else {}

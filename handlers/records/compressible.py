@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from daemon.contract import Reader
-from handlers.records.compression import recording_of_copy
+from handlers.records.compression import LIES, recording_of_copy
 from handlers.records.rows import micros, moment
 
 _OPEN_SET = (
@@ -44,7 +44,7 @@ _ROWS = (
     "coalesce(end_us, whole.mtime_ns / 1000) AS aged_us FROM lying JOIN recording ON recording.id = root "
     "JOIN item AS whole ON whole.id = root JOIN item ON item.id = lying.id "
     "LEFT JOIN compression AS mine ON mine.recording_id = lying.id "
-    "WHERE EXISTS (SELECT 1 FROM file WHERE item_id = lying.id AND state = 'known') "
+    f"WHERE {LIES.format('lying.id')} "
     "AND (mine.state IS NULL OR mine.state = 'again' OR mine.state = 'left' AND mine.bitrate > 0) "
     f"AND NOT {_OPEN_SET} AND NOT {_HELD} AND NOT {_AT_WORK}) "
 )

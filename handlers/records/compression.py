@@ -11,6 +11,12 @@ from typing import Any, Literal
 from daemon.contract import Reader, Tx
 from handlers.records.rows import dumps, maybe_moment, micros, moment, places
 
+LIES = (
+    "EXISTS (SELECT 1 FROM file WHERE item_id = {0} AND state = 'known' AND NOT EXISTS (SELECT 1 FROM compression "
+    "AS went WHERE went.recording_id = {0} AND went.state = 'replaced' AND went.replaced_us >= file.changed_us))"
+)
+"""A file of the item lies there, and was not removed since it was last looked at."""
+
 NOBODY_KNOWS = 0
 """The bitrate of a copy that was made before the ledger was."""
 
@@ -275,6 +281,11 @@ def recording_of_copy(read: Reader, item_id: int) -> int:
     return recording_of_copy(read, int(rows[0]["recording_id"])) if rows else item_id
 
 
+def lies_there(read: Reader, item_id: int) -> bool:
+    """Whether a file holds the item, and was not removed for a copy since it was last looked at."""
+    return bool(read.rows(f"SELECT 1 WHERE {LIES.format('?1')}", (item_id,)))
+
+
 def is_copy(read: Reader, sha256: str) -> bool:
     """Whether this content is a copy that callspool made of a recording it knows."""
     return bool(
@@ -290,8 +301,7 @@ def storage_figures(read: Reader) -> dict[str, float]:
     their copies take.
     """
     originals = read.rows(
-        "SELECT coalesce(sum(recording.size), 0) AS n FROM recording "
-        "WHERE EXISTS (SELECT 1 FROM file WHERE item_id = recording.id AND state = 'known')"
+        f"SELECT coalesce(sum(recording.size), 0) AS n FROM recording WHERE {LIES.format('recording.id')}"
     )[0]["n"]
     row = read.rows(
         f"SELECT coalesce(sum(iif({_THERE}, size, 0)), 0) AS size, "
