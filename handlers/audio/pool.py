@@ -211,6 +211,11 @@ class Prober:
         info, _ = self._lent(path, {}, self._listen_deadline_s)
         return info
 
+    def measure(self, path: bytes) -> AudioInfo:
+        """Measure the file and do not listen to it: lengths alone, ten times as fast. Raises what ``probe`` raises."""
+        info, _ = self._lent(path, {"deaf": True}, 0)
+        return info
+
     def inspect(self, path: bytes, columns: int) -> Inspection:
         """Measure and hear all of the file, its course in at most ``columns`` pieces; raises what ``probe`` raises."""
         patience_s = self._listen_deadline_s + _size(path) / self._bytes_a_second * WHOLE
@@ -238,6 +243,8 @@ class Prober:
             worker = self._worker(slot)
             try:
                 measured = _info(worker.ask(request, [file], deadline_s))
+                if wishes.get("deaf"):
+                    return measured, {}
                 answer = worker.answer(listen_s)
                 return _info(answer), answer
             except _Overran as error:

@@ -3,7 +3,8 @@
 Its standard input is one end of a socket pair. A request is a JSON object on one line, sent together with the open
 file it is about (SCM_RIGHTS), so the worker needs no right to any path. It is answered twice, each time by a JSON
 object on one line: with the measurement as soon as it is taken, and again once the recording was listened to. So a
-decoder that fails costs what it would have told, and no length. A refusal is the only answer. A request that says what
+decoder that fails costs what it would have told, and no length. A refusal is the only answer, and so is the measurement
+where it is asked for alone (``deaf``). A request that says what
 to ``do`` comes with two open files and is answered once: ``encode`` writes the second, ``compare`` reads both. The
 process ends by itself when the other end closes, whatever became of the daemon.
 
@@ -173,7 +174,9 @@ def serve(link: socket.socket) -> None:
             continue
         with open(files[0], "rb") as file:
             reply = measured(request, file)
-            if isinstance(reply, AudioInfo):
+            if isinstance(reply, AudioInfo) and request.get("deaf"):
+                reply = {"info": pack(reply)}
+            elif isinstance(reply, AudioInfo):
                 send(link, {"info": pack(reply)})
                 whole = "columns" in request
                 reply = inspected(request, file, reply) if whole else {"info": pack(heard(request, file, reply))}
