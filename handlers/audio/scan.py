@@ -13,7 +13,6 @@ This module imports libav and may only be used by the worker process.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,15 +33,21 @@ av.logging.set_level(av.logging.PANIC)
 CLOCK_TICK_S = 0.005
 """Timelines that agree this well with the samples agree: Matroska's clock has milliseconds."""
 
+OPUS_RATE = 48_000
+"""At which Opus counts, whatever rate it was made from."""
+
 NO_CLAIM = frozenset({"mp3", "aac", "amr"})
 """Containers that claim no length (MP3 only in a Xing or VBRI header): libav's is a guess from the bit rate."""
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What the packets add up to; ``samples`` and the trims count at the codec's rate, times in the stream's unit."""
+    """What the packets add up to; ``counted`` and the trims count at the codec's rate, ``opus`` at 48 kHz, times in the
+    stream's unit. Whole numbers: ten thousand packets of fractions take longer than libav needs to read them."""
 
-    samples: Fraction = Fraction(0)
+    counted: int = 0
+    opus: int = 0
+    durations: int = 0
     skipped: int = 0
     discarded: int = 0
     first: int | None = None
@@ -76,7 +81,7 @@ def measure(file: BinaryIO, container: str, demuxer: str, *, claims: bool) -> Au
 
 
 def _sum(source: Any, stream: Any, context: Any, container: str) -> _Sum:
-    total, rate = _Sum(), int(context.sample_rate)
+    total, unit = _Sum(), stream.time_base
     opus, matroska = context.name == "opus", container in {"webm", "matroska"}
     counted = matroska and not opus
     for packet in _packets(source, stream, total.flags):
@@ -84,22 +89,24 @@ def _sum(source: Any, stream: Any, context: Any, container: str) -> _Sum:
             total.flags.add("truncated")
             continue
         _trims(packet, total)
-        held = Fraction(opus_samples(bytes(packet)[:2]), 48_000) if opus and matroska else None
-        _clock(packet, total, packet.duration or 0 if held is None else math.ceil(held / stream.time_base))
-        if held is not None:
-            total.samples += held * rate
-        elif counted:
-            total.samples += _decoded(context, packet, total.flags)
-        elif packet.duration:
-            total.samples += packet.duration * stream.time_base * rate
+        if opus and matroska:
+            held = opus_samples(bytes(memoryview(packet)[:2]))
+            _clock(packet, total, -(-held * unit.denominator // (OPUS_RATE * unit.numerator)))  # rounded up
+            total.opus += held
+        else:
+            _clock(packet, total, packet.duration or 0)
+            if counted:
+                total.counted += _decoded(context, packet, total.flags)
+            else:
+                total.durations += packet.duration or 0
         total.newest = packet
     if counted:
-        total.samples += _decoded(context, None, total.flags)
+        total.counted += _decoded(context, None, total.flags)
         total.skipped = total.discarded = 0
     elif opus and not total.skipped:
         total.skipped = _pre_skip(context)
     if context.name == "flac" and total.newest is not None:
-        _check_last(context, total, stream.time_base * rate)
+        _check_last(context, total)
     return total
 
 
@@ -115,8 +122,6 @@ def _packets(source: Any, stream: Any, flags: set[str]) -> Iterator[Any]:
 
 def _trims(packet: Any, total: _Sum) -> None:
     """Add the samples that the container says are no audio (libavcodec AV_PKT_DATA_SKIP_SAMPLES: two u32)."""
-    if not packet.has_sidedata("skip_samples"):
-        return
     for side in packet.iter_sidedata():
         if side.data_type == "skip_samples":
             start, end = struct.unpack("<II", bytes(side)[:8])
@@ -150,20 +155,21 @@ def _pre_skip(context: Any) -> int:
     return struct.unpack_from("<H", head, 10)[0] if head.startswith(b"OpusHead") and len(head) >= 12 else 0
 
 
-def _check_last(context: Any, total: _Sum, scale: Fraction) -> None:
+def _check_last(context: Any, total: _Sum) -> None:
     """A FLAC frame that the end of the file cut through looks whole to the demuxer; decoding it shows."""
     trouble: set[str] = set()
-    expected = (total.newest.duration or 0) * scale
+    expected = total.newest.duration or 0
     if expected and not _decoded(context, total.newest, trouble) + _decoded(context, None, trouble):
-        total.samples -= expected
-        total.end = None if total.end is None else total.end - total.newest.duration
+        total.durations -= expected
+        total.end = None if total.end is None else total.end - expected
         total.flags.add("truncated")
 
 
 def _info(source: Any, stream: Any, context: Any, container: str, total: _Sum, *, claims: bool) -> AudioInfo:
     rate = int(context.sample_rate)
     trimmed = total.skipped + total.discarded
-    media_s = float(max(Fraction(0), total.samples - trimmed) / rate)
+    samples = total.counted + Fraction(total.opus * rate, OPUS_RATE) + total.durations * stream.time_base * rate
+    media_s = float(max(Fraction(0), samples - trimmed) / rate)
     span_s = media_s
     if total.first is not None and total.end is not None:
         span_s = max(0.0, float((total.end - total.first) * stream.time_base - Fraction(trimmed, rate)))
