@@ -77,7 +77,8 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.storage.service import Credentials
     from handlers.view.room import room as view
 
-    collected = Collection(settings.collect, settings.recordings_name, settings.match.wait, zone_of(settings.timezone))
+    zone = zone_of(settings.timezone)
+    collected = Collection(settings.collect, settings.recordings_name, settings.match.wait, zone, settings.audio.sides)
 
     def credentials() -> Credentials:
         keys = ("access_key_id_file", "secret_access_key_file", "session_token_file")

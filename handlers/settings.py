@@ -147,6 +147,12 @@ class MatchSettings(Section):
     names: tuple[NamePattern, ...] = ()
 
 
+def _both(given: tuple[str, ...]) -> tuple[str, ...]:
+    if given and sorted(given) != ["agent", "customer"]:
+        raise ValueError("[agent, customer], [customer, agent], or nothing")
+    return given
+
+
 class AudioSettings(Section):
     """From where on a recording is doubted. Levels are decibels of full scale."""
 
@@ -154,6 +160,7 @@ class AudioSettings(Section):
     quiet_db: float = Field(default=-40.0, le=0)
     clipped: Percent = 0.01
     short: Duration = timedelta(seconds=1)
+    sides: Annotated[tuple[Literal["agent", "customer"], ...], AfterValidator(_both)] = ()
 
     def limits(self) -> Mapping[str, float]:
         """The same as numbers, by the names that the audio workers use."""

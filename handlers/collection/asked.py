@@ -26,15 +26,23 @@ class Collection:
     recordings: str
     wait: timedelta
     zone: tzinfo | None
+    sides: tuple[str, ...] = ()
+    """Of ``audio.sides``."""
 
     @classmethod
     def of(cls, config: Any) -> Collection:
         """Out of the whole configuration."""
-        return cls(config.collect, config.watch.recordings, config.match.wait, zone_of(config.watch.timezone))
+        return cls(
+            config.collect,
+            config.watch.recordings,
+            config.match.wait,
+            zone_of(config.watch.timezone),
+            config.audio.sides,
+        )
 
     def counting(self, read: Reader, since: datetime | None = None) -> Counting:
         """What counts at the reader's moment."""
-        return Counting(read.now - self.wait, since)
+        return Counting(read.now - self.wait, since, self.sides)
 
     def totals(self, read: Reader, since: datetime | None = None) -> dict[Kind, Total]:
         """The four numbers."""

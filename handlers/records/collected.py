@@ -9,7 +9,9 @@ counts too, unless its files are here.
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +19,7 @@ from sqlite3 import Row
 from typing import Any, Literal
 
 from daemon.contract import Reader, Tx
+from handlers.records.arrivals import sidecar
 from handlers.records.rows import dumps, micros, moment
 
 Kind = Literal["received", "usable", "unique", "delivered"]
@@ -42,6 +45,10 @@ _IMPORTED = (
 )
 
 
+TWO = frozenset({"agent", "customer"})
+"""The sides that the channels of one file may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """So many conversations, milliseconds and bytes; ``first`` and ``last`` are when the first and last call began."""
@@ -61,10 +68,12 @@ class Total:
 @dataclass(frozen=True, slots=True)
 class Counting:
     """What is counted. ``waited``: a single side that was registered later than this still waits for the other.
-    ``since``: only calls that began then or later."""
+    ``since``: only calls that began then or later. ``sides`` names the channels of a two-channel file that does not
+    name them itself."""
 
     waited: datetime
     since: datetime | None = None
+    sides: tuple[str, ...] = ()
 
 
 def totals(read: Reader, counting: Counting) -> dict[Kind, Total]:
@@ -153,14 +162,25 @@ def lengths_by_moment(read: Reader, counting: Counting, kind: Kind) -> Iterator[
 
 def sizes_by_side(read: Reader, counting: Counting, kind: Kind) -> dict[str, int]:
     """Bytes of what counts by side: ``agent``, ``customer``, ``mixed``."""
-    rows = _rows(
-        read,
-        "SELECT r.side AS side, sum(r.size) AS size FROM recording AS r WHERE r.group_key IN "
-        f"(SELECT group_key FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]}) AND NOT EXISTS (SELECT 1 FROM item AS "
-        "newer JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = r.id) GROUP BY r.side",
-        _args(read, counting),
+    which = (
+        f"FROM recording AS r WHERE r.group_key IN (SELECT group_key FROM collected WHERE {_COUNTED} "
+        f"AND {_COUNTS[kind]}) AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
+        "ON later.id = newer.id WHERE newer.replaces = r.id)"
     )
-    return {row["side"]: row["size"] for row in rows}
+    args = _args(read, counting)
+    rows = _rows(read, f"SELECT r.side AS side, sum(r.size) AS size {which} GROUP BY r.side", args)
+    found: Counter[str] = Counter({row["side"]: row["size"] for row in rows})
+    both = "SELECT r.size, (SELECT path FROM item WHERE item.id = r.id) AS path"
+    told = (
+        "" if counting.sides else "AND EXISTS (SELECT 1 FROM sidecar WHERE json_extract(document, '$.sides') NOTNULL)"
+    )
+    for row in _rows(read, f"{both} {which} AND r.side = 'mixed' AND r.channels = 2 {told}", args):
+        shares = _shares(read, "mixed", len(TWO), row["path"], row["size"], counting.sides)
+        if len(shares) == len(TWO):
+            found["mixed"] -= row["size"]
+            for side, size in shares:
+                found[side] += size
+    return {side: size for side, size in found.items() if size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +224,7 @@ def conversations_collected(read: Reader, counting: Counting, kind: Kind) -> Ite
         )
         if not rows:
             return
-        sides = _sides(read, [row["group_key"] for row in rows])
+        sides = _sides(read, [row["group_key"] for row in rows], counting.sides)
         for row in rows:
             at_us, key = row["at_us"], row["group_key"]
             yield Collected(key, moment(at_us), row["ms"], row["size"], tuple(sides.get(key, ())))
@@ -226,10 +246,10 @@ def _taken_in(read: Reader, args: Mapping[str, int | str]) -> Iterator[Collected
             yield Collected(last, moment(row["at_us"]), row["ms"], row["size"], (), json.loads(row["document"]))
 
 
-def _sides(read: Reader, keys: Sequence[str]) -> dict[str, list[CollectedSide]]:
+def _sides(read: Reader, keys: Sequence[str], named: tuple[str, ...]) -> dict[str, list[CollectedSide]]:
     marks = ", ".join("?" * len(keys))
     rows = read.rows(
-        "SELECT r.group_key, r.side, r.size, r.media_s, i.path, json_extract(e.receipt, '$.url') AS url "
+        "SELECT r.group_key, r.side, r.size, r.media_s, r.channels, i.path, json_extract(e.receipt, '$.url') AS url "
         "FROM recording AS r JOIN item AS i ON i.id = r.id "
         "LEFT JOIN effect AS e ON e.type = 'crm.upload' AND e.state = 'done' "
         "AND e.identity = i.sha256 || ':' || i.name "
@@ -240,9 +260,24 @@ def _sides(read: Reader, keys: Sequence[str]) -> dict[str, list[CollectedSide]]:
     found: dict[str, list[CollectedSide]] = {}
     for row in rows:
         ms = round(row["media_s"] * 1000)
-        side = CollectedSide(row["side"], row["path"], row["url"], row["size"], ms)
-        found.setdefault(row["group_key"], []).append(side)
+        shares = _shares(read, row["side"], row["channels"], row["path"], row["size"], named)
+        sides = [CollectedSide(side, row["path"], row["url"], size, ms) for side, size in shares]
+        found.setdefault(row["group_key"], []).extend(sides)
     return found
+
+
+def _shares(
+    read: Reader, side: str, channels: int, path: str, size: int, named: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    """The sides that a file holds, each with its share of the bytes: one, or both channels where they are named, by the
+    document beside the file (``sides``) or by ``audio.sides``."""
+    if side != "mixed" or channels != len(TWO):
+        return ((side, size),)
+    said = (sidecar(read, os.path.splitext(path)[0]) or {}).get("sides")
+    names = tuple(said) if isinstance(said, list) and all(isinstance(name, str) for name in said) else named
+    if set(names) != TWO or len(names) != len(TWO):
+        return ((side, size),)
+    return ((names[0], size - size // 2), (names[1], size // 2))
 
 
 def any_mixed(read: Reader) -> bool:

@@ -27,6 +27,7 @@ from handlers.records import (
     Counting,
     Paired,
     RecordingKnown,
+    SidecarKnown,
     Unpaired,
 )
 from handlers.settings import CollectSettings
@@ -249,3 +250,27 @@ def test_a_file_is_replaced_whole_and_known_by_what_was_written(tmp_path: Path) 
     assert (digest, size) == (hashlib.sha256(there).hexdigest()[:12], len(there))
     assert path.stat().st_mode & 0o777 == 0o640
     assert [one.name for one in path.parent.iterdir()] == ["meta.json"]
+
+
+def test_a_file_of_two_channels_that_names_its_sides_is_told_by_side_and_counts_once(book: RecordsLedger) -> None:
+    for number in (1, 2):
+        known = recording(number)
+        book.put(replace(known, audio=replace(known.audio, channels=2)))
+    book.item(3, "recording", "recording-1.json")
+    book.write(SidecarKnown(3, "recordings/recording-1", {"sides": ["customer", "agent"]}))
+
+    def told(by_default: tuple[str, ...]) -> tuple[list[list[str]], dict[str, int]]:
+        chosen = Collection(CollectSettings(), "recordings", WAIT, None, by_default)
+        with book.view() as read:
+            documents = [chosen.document(one) for one in chosen.conversations(read)]
+            counting = chosen.counting(read)
+            return [list(one)[2:-1] for one in documents], records.sizes_by_side(read, counting, "usable")
+
+    sides, sizes = told(())
+    assert sides == [["agent", "customer"], ["mixed"]]
+    assert set(sizes) == {"agent", "customer", "mixed"}
+    assert sizes["agent"] + sizes["customer"] == sizes["mixed"] == recording(1).size
+    sides, sizes = told(("agent", "customer"))
+    assert sides == [["agent", "customer"]] * 2
+    assert set(sizes) == {"agent", "customer"}
+    assert hours(book)["usable"] == (2, 120_000), "each counts once, with its own length"

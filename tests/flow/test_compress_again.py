@@ -65,7 +65,8 @@ def test_a_refused_copy_is_tried_again_as_often_as_a_person_asks(site: Site) -> 
         assert names(site) == ["call.wav"]
         assert f"callspool retry {subject}" in json.dumps(site.ask("failures"))
         site.ask("retry", subject)
-        daemon.wait_until(lambda lines: sum(line["event"] == "compression.refused" for line in lines) == 2, "again")
+        tried = "SELECT 1 FROM compression WHERE state = 'refused' AND tries = 1"
+        eventually(lambda: site.rows(tried) and site.idle(), "refused again")
         assert daemon.stop() == 0
     assert states(site) == ["refused"]
     site.ask("compress")
@@ -98,6 +99,10 @@ def test_a_later_tier_takes_the_copys_place_and_packets_are_copied_where_encodin
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert sorted(line["event"] for line in lines) == ["compressed"] * 2 + ["removed original"] * 2
 
+    with site.daemon() as daemon:  # what was made is taken in, as the same recordings
+        daemon.wait_for("daemon.started")
+        eventually(lambda: len(site.rows("SELECT 1 FROM compression WHERE copy_id IS NOT NULL")) == 2, "both copies")
+        assert daemon.stop() == 0
     assert site.ask("compress", "--dry-run")["files"] == []
     lower = {**LOWER, **written}
     answer = site.ask("compress", **lower)
