@@ -35,7 +35,7 @@ MOST = 10_000
 LATER = timedelta(hours=6)
 """Until what is held or undelivered is looked at again."""
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=5)
 """Until what is at work is."""
 
 TELL_EVERY = 20
