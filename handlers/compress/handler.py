@@ -78,7 +78,10 @@ class Sweep:
             reason = "compress.dry_run: nothing is done"
             return Planned(events=(Event("compression.begun", {**fields, "reason": reason}),) if decided else ())
         events = (Event("compression.begun", fields),) if decided else ()
-        return Planned(left, then=tuple(JobSpec(FILE, str(one.id)) for one, _ in worth), events=events)
+        jobs = [one.id for one, _ in worth]
+        if self._settings.delete_originals:  # it may not have been so when they were verified
+            jobs += records.past_grace(read, read.now - self._settings.keep_original, MOST)
+        return Planned(left, then=tuple(JobSpec(FILE, str(one)) for one in jobs), events=events)
 
 
 def decisions(

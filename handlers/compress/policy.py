@@ -74,6 +74,8 @@ def decide(found: Compressible, settings: CompressSettings, now: datetime) -> De
     known = [rate for rate in (found.made, found.small_for) if rate is not None]
     if tier is None or (known and tier.bitrate >= min(known)):
         return None
+    if found.beside and settings.delete_originals:
+        return None  # first its grace ends
     if found.media_s <= 0:
         return Leave("there is no audio in it")
     if found.channels > MOST_CHANNELS:

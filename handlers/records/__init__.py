@@ -50,7 +50,14 @@ from handlers.records.collected import (
     target_told,
     totals,
 )
-from handlers.records.compressible import Compressible, compressible, compressing, hindrance, one_compressible
+from handlers.records.compressible import (
+    Compressible,
+    compressible,
+    compressing,
+    hindrance,
+    one_compressible,
+    past_grace,
+)
 from handlers.records.compression import (
     NOBODY_KNOWS,
     Compressed,
@@ -408,6 +415,7 @@ __all__ = [
     "pairing_of_lead",
     "partners_found",
     "pauses",
+    "past_grace",
     "person_spoke",
     "recording",
     "recording_ids",

@@ -32,13 +32,13 @@ STANDING = (
 """Every recording (``root``) with every item that is or was a file of it: itself, its copy, the copy's copy."""
 
 _LYING = (
-    "WITH RECURSIVE lying (id, root, made) AS (SELECT id, id, NULL FROM recording {} UNION ALL "
-    "SELECT copy_id, root, bitrate FROM lying JOIN compression ON recording_id = lying.id "
+    "WITH RECURSIVE lying (id, root, made, beside) AS (SELECT id, id, NULL, 0 FROM recording {} UNION ALL "
+    "SELECT copy_id, root, bitrate, state = 'verified' FROM lying JOIN compression ON recording_id = lying.id "
     "WHERE copy_id IS NOT NULL AND bitrate > 0 AND state IN ('replaced', 'verified')) "
 )
 
 _ROWS = (
-    "SELECT * FROM (SELECT lying.id, root, item.name, item.size, made, media_s, channels, paired, "
+    "SELECT * FROM (SELECT lying.id, root, item.name, item.size, made, beside, media_s, channels, paired, "
     "registered_us, container, recording.codec, audio_flags, "
     "iif(mine.state = 'left', mine.bitrate, NULL) AS small_for, "
     "coalesce(end_us, whole.mtime_ns / 1000) AS aged_us FROM lying JOIN recording ON recording.id = root "
@@ -54,7 +54,8 @@ _ROWS = (
 class Compressible:
     """A recording, or the copy that stands for it, whose age allows it: bytes, seconds, and what it is.
 
-    ``made`` is the bitrate of a copy (bits a second), ``small_for`` that for which it was small already.
+    ``made`` is the bitrate of a copy (bits a second), ``small_for`` that for which it was small already; ``beside``:
+    what the copy was made of still lies beside it.
     """
 
     id: int
@@ -68,6 +69,7 @@ class Compressible:
     flags: tuple[str, ...] = ()
     made: int | None = None
     small_for: int | None = None
+    beside: bool = False
 
 
 def compressible(
@@ -106,6 +108,7 @@ def _found(read: Reader, which: str, where: str, args: Sequence[object]) -> tupl
             tuple(json.loads(row["audio_flags"])),
             row["made"],
             row["small_for"],
+            bool(row["beside"]),
         )
         for row in read.rows(_LYING.format(which) + _ROWS + where, args)
     )
@@ -135,3 +138,12 @@ def compressing(read: Reader, but: int) -> tuple[int, int]:
         (but,),
     )
     return int(rows[0]["n"]), int(rows[0]["size"])
+
+
+def past_grace(read: Reader, verified_before: datetime, limit: int) -> tuple[int, ...]:
+    """What has a copy that was verified before a moment, and lies there still."""
+    rows = read.rows(
+        "SELECT recording_id FROM compression WHERE state = 'verified' AND verified_us <= ? ORDER BY 1 LIMIT ?",
+        (micros(verified_before), limit),
+    )
+    return tuple(row["recording_id"] for row in rows)

@@ -72,6 +72,9 @@ def test_a_later_tier_makes_less_of_a_copy_and_never_the_same_again() -> None:
     older = dataclasses.replace(copy, aged_at=NOW - timedelta(days=31))
     assert isinstance(decide(older, settings, NOW), Encode)
     assert decide(dataclasses.replace(older, made=64_000), settings, NOW) is None
+    beside = dataclasses.replace(older, beside=True)
+    assert decide(beside, settings, NOW) is None, "first the grace of what it was made of ends"
+    assert isinstance(decide(beside, CompressSettings(tiers=TIERS, delete_originals=False), NOW), Encode)
     small = webm(70, container="ogg", codec="vorbis", small_for=96_000)
     assert decide(small, settings, NOW) is None
     older = dataclasses.replace(small, aged_at=NOW - timedelta(days=31))

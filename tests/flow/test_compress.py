@@ -156,11 +156,14 @@ def test_originals_stay_where_they_are_to_stay_and_the_copy_is_no_recording_of_i
     assert original(site).read_bytes() == before
     assert audio.decoded_samples(copy(site)) == SAMPLES
     assert len(site.rows("SELECT id FROM recording")) == 1
-    with site.daemon() as daemon:  # nothing of it is compressed again
+    with site.daemon() as daemon:  # nothing of it is compressed again, and it goes once it is to go
         daemon.wait_for("daemon.started")
         told = site.ask("compress", "--dry-run")
+        site.command("compress")
+        daemon.wait_for("original.removed")
         assert daemon.stop() == 0
     assert told["files"] == []
+    assert not original(site).exists()
 
 
 def test_without_a_daemon_the_verb_does_it_itself(site: Site) -> None:
