@@ -114,7 +114,7 @@ def explain_text(found: Mapping[str, Any]) -> str:
         flags = f"  [{', '.join(file['flags'])}]" if file["flags"] else ""
         sha = f"  sha256 {file['sha256'][:12]}" if file["sha256"] else ""
         lines.append(_row("FILE", f"{file['path']}  {file['state']}: {file['reason']}{flags}{sha}"))
-    for name in ("intake", "match", "crm", "storage"):
+    for name in ("intake", "match", "crm", "storage", "compress"):
         if name in found:
             lines += ["", name.upper(), *_tree(found[name], 1)]
     for job in found["jobs"]:

@@ -86,6 +86,7 @@ def room(
         redo={FILE: redo},
         traces=partial(traces, papers),
         status=status,
+        explain=explain,
         failures=failures,
         routes=_routes,
         open_paths=("/api/storage-stats",),
@@ -136,6 +137,13 @@ def _entries(index: str, names: frozenset[str]) -> tuple[Removal, ...]:
 def status(read: Reader) -> Fields:
     """How many recordings are compressed, and what that saved."""
     return {**records.compression_counts(read), **records.storage_figures(read)}
+
+
+def explain(read: Reader, subject: str) -> Fields | None:
+    """What became of a call's recordings, or of one: why a copy was refused, how close one is."""
+    named = records.items_named(read, subject)
+    told = records.compression_told(read, records.whole_calls(read, named)) if named else ()
+    return {"compressed": told} if told else None
 
 
 def failures(read: Reader) -> Sequence[Fields]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -341,6 +342,36 @@ def refused_copies(read: Reader) -> tuple[tuple[int, str], ...]:
     """Recordings whose copy was refused, with the reason."""
     rows = read.rows("SELECT recording_id, reason FROM compression WHERE state = 'refused' ORDER BY recording_id")
     return tuple((row["recording_id"], row["reason"]) for row in rows)
+
+
+def compression_told(read: Reader, ids: Sequence[int]) -> tuple[dict[str, Any], ...]:
+    """What became of these recordings, and of the copies that stand for them, as a person is told: bytes, bits a
+    second, how close the copy is, and why it was refused or nothing was made."""
+    rows = read.rows(
+        "SELECT recording_id, state, name, size, original_size, bitrate, way, reason, figures, verified_us, "
+        f"replaced_us FROM compression WHERE recording_id IN ({places(ids)}) ORDER BY recording_id",
+        tuple(ids),
+    )
+    return tuple(
+        {
+            "item": f"r{row['recording_id']}",
+            "state": row["state"],
+            "reason": row["reason"],
+            "copy": row["name"],
+            "size": row["size"],
+            "original_size": row["original_size"],
+            "bitrate": row["bitrate"],
+            "way": row["way"],
+            "figures": json.loads(row["figures"]),
+            "verified_at": _text(row["verified_us"]),
+            "replaced_at": _text(row["replaced_us"]),
+        }
+        for row in rows
+    )
+
+
+def _text(us: int | None) -> str | None:
+    return None if us is None else moment(us).isoformat()
 
 
 def retriable(read: Reader) -> tuple[int, ...]:

@@ -64,6 +64,9 @@ def test_a_refused_copy_is_tried_again_as_often_as_a_person_asks(site: Site) -> 
         eventually(site.idle, "rest")
         assert names(site) == ["call.wav"]
         assert f"callspool retry {subject}" in json.dumps(site.ask("failures"))
+        [told] = site.ask("explain", subject)["compress"]["compressed"]
+        assert (told["state"], told["figures"]["samples_more"]) == ("refused", 0)
+        assert "a second differs" in told["reason"]
         site.ask("retry", subject)
         tried = "SELECT 1 FROM compression WHERE state = 'refused' AND tries = 1"
         eventually(lambda: site.rows(tried) and site.idle(), "refused again")
