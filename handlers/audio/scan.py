@@ -14,11 +14,11 @@ This module imports libav and may only be used by the worker process.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import av.error
@@ -51,7 +51,6 @@ class _Sum:
     skipped: int = 0
     discarded: int = 0
     first: int | None = None
-    last: int | None = None
     end: int | None = None
     newest: Any = None
     flags: set[str] = field(default_factory=set)
@@ -81,33 +80,87 @@ def measure(file: BinaryIO, container: str, demuxer: str, *, claims: bool) -> Au
 
 
 def _sum(source: Any, stream: Any, context: Any, container: str) -> _Sum:
-    total, unit = _Sum(), stream.time_base
+    total = _Sum()
     opus, matroska = context.name == "opus", container in {"webm", "matroska"}
     counted = matroska and not opus
-    for packet in _packets(source, stream, total.flags):
-        if packet.is_corrupt:
-            total.flags.add("truncated")
-            continue
-        _trims(packet, total)
-        if opus and matroska:
-            held = opus_samples(bytes(memoryview(packet)[:2]))
-            _clock(packet, total, -(-held * unit.denominator // (OPUS_RATE * unit.numerator)))  # rounded up
-            total.opus += held
-        else:
-            _clock(packet, total, packet.duration or 0)
-            if counted:
-                total.counted += _decoded(context, packet, total.flags)
-            else:
-                total.durations += packet.duration or 0
-        total.newest = packet
-    if counted:
+    if opus and matroska:
+        _walk(source, stream, total, _opus_held(total, stream.time_base))
+    elif counted:
+        _walk(source, stream, total, _decoding(context, total))
         total.counted += _decoded(context, None, total.flags)
         total.skipped = total.discarded = 0
-    elif opus and not total.skipped:
+    else:
+        total.durations = _walk(source, stream, total, _stated)
+    if opus and not total.skipped:
         total.skipped = _pre_skip(context)
     if context.name == "flac" and total.newest is not None:
         _check_last(context, total)
     return total
+
+
+Held: TypeAlias = Callable[[Any], int]
+"""What a packet holds, in the stream's unit."""
+
+
+def _walk(source: Any, stream: Any, total: _Sum, held: Held) -> int:
+    """Look at every packet once: what it holds, and where the container's own clock puts it. An hour has hundreds of
+    thousands of them, so this is one plain loop."""
+    first: int | None = None
+    last: int | None = None
+    end: int | None = None
+    durations = 0
+    for packet in _packets(source, stream, total.flags):
+        if packet.is_corrupt:
+            total.flags.add("truncated")
+            continue
+        for side in packet.iter_sidedata():
+            _trim(side, total)
+        duration = held(packet)
+        durations += duration
+        total.newest = packet
+        pts = packet.pts
+        if pts is None:
+            continue
+        if last is not None and pts < last:
+            total.flags.add("clock_jump")
+        if first is None or pts < first:
+            first = pts
+        last = pts
+        if end is None or pts + duration > end:
+            end = pts + duration
+    total.first, total.end = first, end
+    return durations
+
+
+def _stated(packet: Any) -> int:
+    return packet.duration or 0
+
+
+def _decoding(context: Any, total: _Sum) -> Held:
+    """Samples are counted by decoding; the clock is the container's."""
+
+    def held(packet: Any) -> int:
+        total.counted += _decoded(context, packet, total.flags)
+        return packet.duration or 0
+
+    return held
+
+
+def _opus_held(total: _Sum, unit: Fraction) -> Held:
+    """Opus packets say themselves what they hold, in their first two bytes; there are few different ones."""
+    known: dict[bytes, tuple[int, int]] = {}
+
+    def held(packet: Any) -> int:
+        start = bytes(memoryview(packet)[:2])
+        found = known.get(start)
+        if found is None:
+            samples = opus_samples(start)
+            rounded_up = -(-samples * unit.denominator // (OPUS_RATE * unit.numerator))
+            found = known[start] = (samples, rounded_up)
+        total.opus += found[0]
+        return found[1]
+
+    return held
 
 
 def _packets(source: Any, stream: Any, flags: set[str]) -> Iterator[Any]:
@@ -120,24 +173,12 @@ def _packets(source: Any, stream: Any, flags: set[str]) -> Iterator[Any]:
         flags.add("truncated")
 
 
-def _trims(packet: Any, total: _Sum) -> None:
+def _trim(side: Any, total: _Sum) -> None:
     """Add the samples that the container says are no audio (libavcodec AV_PKT_DATA_SKIP_SAMPLES: two u32)."""
-    for side in packet.iter_sidedata():
-        if side.data_type == "skip_samples":
-            start, end = struct.unpack("<II", bytes(side)[:8])
-            total.skipped += start
-            total.discarded += end
-
-
-def _clock(packet: Any, total: _Sum, duration: int) -> None:
-    """Follow the container's own clock; ``duration`` counts in its unit."""
-    if packet.pts is None:
-        return
-    if total.last is not None and packet.pts < total.last:
-        total.flags.add("clock_jump")
-    total.first = packet.pts if total.first is None else min(total.first, packet.pts)
-    total.last = packet.pts
-    total.end = max(total.end or packet.pts, packet.pts + duration)
+    if side.data_type == "skip_samples":
+        start, end = struct.unpack("<II", bytes(side)[:8])
+        total.skipped += start
+        total.discarded += end
 
 
 def _decoded(context: Any, packet: Any, flags: set[str]) -> int:
