@@ -108,9 +108,9 @@ class Site:
         """Let time pass, and what is due then be done."""
         self.clock.advance(by)
         self.runner.wake(self.lanes)
-        eventually(self._nothing_due, "what is due to be done", 900)
+        eventually(self.nothing_due, "what is due to be done", 900)
 
-    def _nothing_due(self) -> bool:
+    def nothing_due(self) -> bool:
         now_us = int(self.clock.now().timestamp() * 1e6)
         due = "SELECT 1 FROM job WHERE kind != 'recording' AND (state IN ('ready', 'running') OR (state = 'waiting' "
         due += f"AND due_us <= {now_us} AND waits_for IS NULL))"
@@ -181,6 +181,7 @@ def test_an_hour_without_s3_loses_nothing_and_drains_oldest_first_by_itself(
             site.pass_time(timedelta(minutes=1))
             if not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"):
                 break
+        eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "all has moved")
         site.every_copy_lies_there()
         assert site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
         both = "SELECT s3.item_id FROM copy AS s3 JOIN copy AS here ON here.item_id = s3.item_id WHERE s3.place = 's3' "
@@ -211,8 +212,9 @@ def test_with_s3_away_and_the_disk_full_sources_wait_and_are_stored_when_either_
     with site.at_work():
         for _ in range(20):
             site.pass_time(timedelta(minutes=1))
+        eventually(lambda: site.safe() == 3, "all are stored")
+        eventually(site.nothing_due, "the rest of them is")
         site.every_copy_lies_there()
-        assert site.safe() == 3
     assert len(stored(proxy)) == OBJECTS * 3
 
 
