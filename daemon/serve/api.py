@@ -24,6 +24,17 @@ SIGN_IN = """<!doctype html>
 <button>Sign in</button></form></html>
 """
 
+_ANYWHERE: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is not of the kind it says it is."},
+    401: {"description": "The token is missing or is another."},
+    403: {"description": "A page of another origin asks, or nothing but totals is served here."},
+    413: {"description": "The body is too long."},
+    421: {"description": "Another host is asked for."},
+    429: {"description": "Too often; Retry-After says when."},
+    503: {"description": "Not now; the body says why."},
+}
+"""What the guard or the daemon may answer on every route."""
+
 PAGE = 100
 MOST = 1000
 """Entries of one answer."""
@@ -53,6 +64,7 @@ def application(surface: Surface, rules: Rules, routers: Sequence[APIRouter]) ->
         title="callspool",
         version=version("callspool"),
         description="What became of every call, and what a person may do about it.",
+        responses=_ANYWHERE,
         docs_url=None,
         redoc_url=None,
     )

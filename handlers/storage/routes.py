@@ -34,7 +34,7 @@ def routes(intake: Intake, serving: Serving) -> APIRouter:
         """Which store is used."""
         return storage_info(intake.settings, intake.s3)
 
-    @router.post(PROCESS)
+    @router.post(PROCESS, responses={507: {"description": "No room on the disk."}})
     async def process(
         request: Request, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S)] = WAIT_S
     ) -> JSONResponse:

@@ -100,6 +100,21 @@ def test_a_body_that_is_too_long_is_refused(client: tuple[Site, DaemonProcess, C
     assert http.post("/api/v1/pause", {"what": "x" * 2_000_000}).status_code == 413
 
 
+def test_a_body_that_is_none_of_its_kind_gets_an_answer_that_the_api_declares(
+    client: tuple[Site, DaemonProcess, Client],
+) -> None:
+    _, _, http = client
+    paths: Any = http.get("/openapi.json").json()["paths"]
+    acts = {path: verbs["post"]["responses"] for path, verbs in paths.items() if "post" in verbs}
+    assert {"/api/v1/retry", "/api/v1/match/accept", "/audio/process"} <= set(acts)
+    for path, declared in acts.items():
+        for content in (b"\x80\xff", b"[]", b"{", b""):
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+            answer = http.http.post(path, content=content, headers=headers)
+            assert answer.status_code < 500, (path, content)
+            assert str(answer.status_code) in declared, (path, content, answer.status_code)
+
+
 def test_an_address_that_is_taken_costs_nothing_but_the_page(site: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
