@@ -32,7 +32,7 @@ av.logging.set_level(av.logging.PANIC)
 RATE = 48_000
 _WINDOW = RATE // WINDOWS_A_SECOND
 _WIDTH = 2
-_SPECTRUM_EVERY = 4
+_SPECTRUM_EVERY = 8
 """One second of so many is looked at for its spectrum."""
 
 
