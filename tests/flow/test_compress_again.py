@@ -79,6 +79,7 @@ def test_a_refused_copy_is_tried_again_as_often_as_a_person_asks(site: Site) -> 
     assert names(site) == ["call.opus"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_later_tier_takes_the_copys_place_and_packets_are_copied_where_encoding_saves_nothing(site: Site) -> None:
     index, log = site.folder / "index.json", site.folder / "compress.log"

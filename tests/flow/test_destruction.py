@@ -14,7 +14,8 @@ from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_whatever_is_done_to_it_nothing_is_lost_and_nothing_is_known_twice() -> None:
     verdict, figures = destroy(15, seed=4, every_s=0.6, pause_s=1)
     assert verdict.holds, (verdict, figures)

@@ -51,7 +51,7 @@ COMPRESSING = {
 }
 
 
-@pytest.mark.parametrize("kept", ["0s", "24h"])
+@pytest.mark.parametrize("kept", [pytest.param("0s", marks=pytest.mark.slow), "24h"])
 def test_compressed_copies_are_known_again_and_counted_stored_and_sent_once(
     site: Site, crm: LoopbackCrm, kept: str
 ) -> None:
