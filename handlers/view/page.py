@@ -32,13 +32,14 @@ HIDDEN_FIELDS = ("host_id", "run_id")
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """The collection's report (formats.md, section 7, and what a person wants beside it), its hours by day, and what
-    compression saved (section 8)."""
+    """The collection's report (formats.md, section 7, and what a person wants beside it), its hours by day, what
+    compression saved (section 8), and what lies in storage: all that takes adding up."""
 
     report: Mapping[str, Any]
     days: tuple[tuple[str, float], ...]
     at: datetime
     savings: Mapping[str, float] = field(default_factory=dict)
+    stored: Mapping[str, Any] | None = None
 
     @property
     def chart(self) -> str:
@@ -79,7 +80,6 @@ class Model:
     stages: tuple[Stage, ...] = ()
     folders: tuple[Site, ...] = ()
     destinations: tuple[Site, ...] = ()
-    stored: Mapping[str, Any] | None = None
     free_bytes: int | None = None
     calls: tuple[LatestCall, ...] = ()
     held: tuple[Held, ...] = ()
@@ -87,6 +87,11 @@ class Model:
     events: tuple[Mapping[str, Any], ...] = ()
     waves: Mapping[int, str] = field(default_factory=dict)
     paused: tuple[Pause, ...] = ()
+
+    @property
+    def stored(self) -> Mapping[str, Any] | None:
+        """What lies in storage, by place; None while it is being counted for the first time."""
+        return None if self.hours is None else self.hours.stored
 
     @property
     def needed(self) -> int:
@@ -106,7 +111,7 @@ def hours_now(
     dates = [(today - timedelta(days=nth)).isoformat() for nth in reversed(range(DAYS))]
     counted = by_day(read, read.now - timedelta(days=DAYS + 1))
     days = tuple((date, counted.get(date, 0.0)) for date in dates)
-    return Hours(report(read), days, read.now, records.storage_figures(read))
+    return Hours(report(read), days, read.now, records.storage_figures(read), records.copy_counts(read))
 
 
 def waves(calls: Sequence[LatestCall]) -> dict[int, str]:
@@ -138,7 +143,6 @@ def gather(read: Reader, *, version: str, hours: Hours | None, free_bytes: int |
         stages=records.stages(read),
         folders=records.folders(read),
         destinations=records.destinations(read),
-        stored=records.copy_counts(read),
         free_bytes=free_bytes,
         calls=calls,
         waves=waves(calls),
