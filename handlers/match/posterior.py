@@ -40,7 +40,7 @@ BALLS = (12, 5)
 """Right nodes of the balls that ``bounded`` tries, largest first."""
 
 ROUNDING = 1e-13
-"""What adding up shares may have lost of one: bounds are widened by it."""
+"""What adding up shares may have lost of one by rounding: bounds are widened by it, and by the states dropped."""
 
 TIGHT = 1e-3
 """Bounds that leave less than this unsaid are as good as exact."""
@@ -185,7 +185,7 @@ def exact(
         rows = [{left: weight for left, weight in row.items() if left not in unknown} for row in rows]
     if len(part) == 1:
         return {part[0]: lone(rows[0])}
-    return _swept(rows, part, most_states)
+    return _swept(rows, part, most_states).beliefs
 
 
 def lone(candidates: Mapping[L, float]) -> Belief[L]:
@@ -205,7 +205,14 @@ def lone(candidates: Mapping[L, float]) -> Belief[L]:
     )
 
 
-def _swept(rows: Sequence[Mapping[L, float]], names: Sequence[R], most_states: int) -> dict[R, Belief[L]]:
+class _Swept(NamedTuple, Generic[L, R]):
+    """What two sweeps told, and the most that any share may have lost of one with the states that were dropped."""
+
+    beliefs: dict[R, Belief[L]]
+    lost: float
+
+
+def _swept(rows: Sequence[Mapping[L, float]], names: Sequence[R], most_states: int) -> _Swept[L, R]:
     """The beliefs of right nodes ``names`` whose candidates are ``rows``."""
     last: dict[L, int] = {left: place for place, row in enumerate(rows) for left in row}
     bits = _bits(rows, last)
@@ -225,7 +232,8 @@ def _swept(rows: Sequence[Mapping[L, float]], names: Sequence[R], most_states: i
     for place in range(len(rows) - 1, -1, -1):
         shares, after = _backward(steps[place], kept[place], before[place], after)
         found[names[place]] = _belief(rows[place], shares)
-    return found
+    reached = sum(len(states) * (len(step) + 1) for states, step in zip(before, steps, strict=True))
+    return _Swept(found, reached * NOTHING)
 
 
 def _bits(rows: Sequence[Mapping[L, float]], last: Mapping[L, int]) -> dict[L, int]:
@@ -407,13 +415,15 @@ def _free(graph: Graph[L, R], ball: _Ball[L, R], node: R, most_states: int, *, a
         for right in names
     ]
     taken = dict.fromkeys(graph.of_right[node], 0.0)
+    slack = ROUNDING
     if rows:
-        for belief in _swept(rows, names, most_states).values():
+        swept = _swept(rows, names, most_states)
+        slack += swept.lost
+        for belief in swept.beliefs.values():
             for left, share in belief.pairs.items():
                 if left in taken:
                     taken[left] += share
-    slack = ROUNDING if above else -ROUNDING
-    free = {left: min(1.0, max(0.0, 1.0 - share + slack)) for left, share in taken.items()}
+    free = {left: min(1.0, max(0.0, 1.0 - share + (slack if above else -slack))) for left, share in taken.items()}
     if not above:
         # A candidate that lies outside itself may be wanted by anybody.
         free.update({left: 0.0 for left in free if left not in ball.lefts})
