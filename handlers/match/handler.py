@@ -7,8 +7,10 @@ out of what is known now: what was decided before weighs nothing until it was se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from daemon.contract import Event, Job, JobSpec, Outcome, Planned, Reader
 from handlers import records
@@ -18,6 +20,7 @@ from handlers.match.assign import (
     Neighbourhood,
     RecordingDecision,
     assign,
+    clouded,
     recording_weights,
 )
 from handlers.match.book import Memory
@@ -32,6 +35,8 @@ from handlers.records import Taught, Verdict
 if TYPE_CHECKING:
     from handlers.settings import MatchSettings
 
+
+D = TypeVar("D", RecordingDecision, LeadDecision)
 
 LOOK_AGAIN = timedelta(seconds=2)
 """Until an undecided conversation is looked at again while files are there that nobody has looked into."""
@@ -66,12 +71,17 @@ class MatchHandler:
         conversation: int | None = None,
         group: str | None = None,
         lead: int | None = None,
-    ) -> Surroundings:
-        """Who is near; what listening told is kept as long as the same is expected."""
+    ) -> tuple[Surroundings, dict[int, Decision]]:
+        """Who is near, and what is decided for those whom it suffices for. Where something stays open because of what
+        was too faint to be looked into, it is looked into.
+
+        What listening told is kept as long as the same is expected.
+        """
         if experience is not self._expected:
             self._expected = experience
             self._memory.forget_fits()
-        return surroundings(
+        look = partial(
+            surroundings,
             read,
             self._settings,
             experience,
@@ -80,6 +90,15 @@ class MatchHandler:
             lead=lead,
             memory=self._memory,
         )
+        found = look()
+        decisions = self._decisions(found, read, experience)
+        if clouded(found.near, decisions.values()):
+            found = look(faint_too=True)
+            decisions = self._decisions(found, read, experience)
+        return found, decisions
+
+    def _decisions(self, found: Surroundings, read: Reader, experience: Experience) -> dict[int, Decision]:
+        return assign(found.near, read.now, self._settings, experience, found.recording_judged | found.lead_judged)
 
     def _conversation(self, number: int, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
@@ -91,16 +110,16 @@ class MatchHandler:
         older = records.replaces(read, number)
         if older is not None:
             changes.step_down(older, number)
-        found = self._around(read, experience, conversation=number)
-        until, reason, _ = self._judge(changes, found, number, experience)
+        found, decisions = self._around(read, experience, conversation=number)
+        until, reason, _ = self._judge(changes, found, decisions, number, experience)
         if found.sent_near:
             changes.dispute(disputes(read, self._settings, experience, conversation=number))
         return changes.outcome(until, reason)
 
     def _group(self, key: str, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
-        found = self._around(read, experience, group=key)
-        _, _, decisions = self._judge(changes, found, None, experience)
+        found, decisions = self._around(read, experience, group=key)
+        _, _, decisions = self._judge(changes, found, decisions, None, experience)
         if found.sent_near:
             changes.dispute(disputes(read, self._settings, experience, group=key))
         group = found.near.groups.get(key)
@@ -117,8 +136,8 @@ class MatchHandler:
         changes = Changes(read)
         if records.lead_replaced(read, number):
             return Planned()
-        found = self._around(read, experience, lead=number)
-        _, _, decisions = self._judge(changes, found, None, experience)
+        found, decisions = self._around(read, experience, lead=number)
+        _, _, decisions = self._judge(changes, found, decisions, None, experience)
         held = records.pairing_of_lead(read, number)
         if decided_for(decisions, lead=number) or (held is not None and held.conversation_id not in decisions):
             return changes.outcome(None, "")
@@ -136,15 +155,18 @@ class MatchHandler:
         return changes.outcome(None, "")
 
     def _judge(
-        self, changes: Changes, found: Surroundings, woken: int | None, experience: Experience
+        self,
+        changes: Changes,
+        found: Surroundings,
+        decisions: Mapping[int, Decision],
+        woken: int | None,
+        experience: Experience,
     ) -> tuple[datetime | None, str, dict[int, Decision]]:
         """Decide everything that the surroundings suffice for. Returns when to look at the woken one again, and why."""
         read = changes.read
-        wanted = found.recording_judged | found.lead_judged
-        decisions = assign(found.near, read.now, self._settings, experience, wanted)
         taken: dict[int, Decision] = {}
         until, reason = None, ""
-        for number in sorted(wanted):
+        for number in sorted(decisions):
             before = records.verdict(read, number)
             if (before is None or "replaced_by" in before.explanation) and number != woken:
                 continue  # new, or the newest again: its own job is on its way, and decides both halves
@@ -152,10 +174,12 @@ class MatchHandler:
             recording = decision.recording if number in found.recording_judged else None
             lead = decision.lead if number in found.lead_judged else None
             if before is not None and number != woken:
-                recording = None if recording is None or _moot(before, "recording", recording, read.now) else recording
-                lead = None if lead is None or _moot(before, "lead", lead, read.now) else lead
-                if recording is None and lead is None:
-                    continue
+                again = woken is None and _asks_otherwise(before, recording, lead, read.now)
+                changes.then += [JobSpec(MATCH, f"conversation:{number}")] * again
+                recording = _unless_moot(before, "recording", recording, read.now)
+                lead = _unless_moot(before, "lead", lead, read.now)
+            if recording is None and lead is None:
+                continue
             if recording is not None and number == woken:
                 recording = held_for_shift(changes, recording, self._settings)
             lesson = None if recording is None else lesson_of(number, recording, found.near.recording_pairs)
@@ -180,6 +204,29 @@ class MatchHandler:
         if lesson is None or not self._learner.begins(read, lesson.lesson.recorder):
             return ()
         return (lesson,)
+
+
+def _asks_otherwise(
+    before: Verdict, recording: RecordingDecision | None, lead: LeadDecision | None, now: datetime
+) -> bool:
+    """Whether a file that is new here changes what a held conversation asks a person, whose wait is over: who its
+    candidates are, or that there is a question at all."""
+    halves: tuple[tuple[str, RecordingDecision | LeadDecision | None], ...] = (("recording", recording), ("lead", lead))
+    for what, half in halves:
+        told = before.explanation.get(what) or {}
+        if half is None or told.get("state") != "ambiguous" or not _moot(before, what, half, now):
+            continue
+        if half.state != "ambiguous" or _candidates(what, told) != _candidates(what, half.explanation):
+            return True
+    return False
+
+
+def _candidates(what: str, told: Mapping[str, Any]) -> set[str]:
+    return {candidate[what] for candidate in told.get("candidates", ())}
+
+
+def _unless_moot(before: Verdict, what: str, decision: D | None, now: datetime) -> D | None:
+    return None if decision is None or _moot(before, what, decision, now) else decision
 
 
 def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, now: datetime) -> bool:

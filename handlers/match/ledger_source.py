@@ -64,11 +64,13 @@ def surroundings(
     group: str | None = None,
     lead: int | None = None,
     sent_too: bool = False,
+    faint_too: bool = False,
     memory: Memory | None = None,
 ) -> Surroundings:
     """The surroundings of one subject: a conversation has both kinds of partner, a group or a lead is one kind.
 
     ``sent_too``: what was sent is in question like everything else, to see whether later evidence contradicts it.
+    ``faint_too``: pairs of little weight beside others are followed as well.
     ``memory`` keeps what listening told from one time to the next.
     """
     book = Book(read, memory or Memory(), sent_too=sent_too)
@@ -76,12 +78,12 @@ def surroundings(
     heard: Walked[str] = Walked()
     asked: Walked[int] = Walked()
     if conversation is not None:
-        heard = walk(("call", conversation), recordings)
-        asked = Walked() if sent_too else walk(("call", conversation), leads, LEAD_CALLS)
+        heard = walk(("call", conversation), recordings, faint_too=faint_too)
+        asked = Walked() if sent_too else walk(("call", conversation), leads, LEAD_CALLS, faint_too=faint_too)
     if group is not None:
-        heard = walk(("partner", group), recordings)
+        heard = walk(("partner", group), recordings, faint_too=faint_too)
     if lead is not None:
-        asked = walk(("partner", lead), leads, LEAD_CALLS)
+        asked = walk(("partner", lead), leads, LEAD_CALLS, faint_too=faint_too)
     numbers = {number for _, number in (*heard.pairs, *asked.pairs)} | heard.judged | asked.judged
     standings = {number: book.standing(number) for number in numbers}
     for standing in standings.values():

@@ -66,8 +66,8 @@ class Source(ABC, Generic[P]):
         """The logarithm of the odds a conversation's pairs start with once nobody waits any more."""
 
 
-def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS) -> Walked[P]:
-    """Everybody who has to do with ``start``, nearest first."""
+def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS, *, faint_too: bool = False) -> Walked[P]:
+    """Everybody who has to do with ``start``, nearest first. ``faint_too``: edges of little weight are followed too."""
     found: Walked[P] = Walked()
     met: set[Node] = {start}
     queue = deque([start])
@@ -79,7 +79,7 @@ def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS) -> Walked
         calls += node[0] == "call"
         expanded.add(node)
         for other, followed in _edges(node, source, found):
-            if not followed:
+            if not followed and not faint_too:
                 faint.add(other)
             elif other not in met:
                 met.add(other)

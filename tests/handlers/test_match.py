@@ -227,6 +227,17 @@ def test_held_until_told_where_so_configured(tmp_path: Path) -> None:
     lane.book.close()
 
 
+def test_a_candidate_that_comes_after_the_wait_joins_the_question(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, MatchSettings(held="hold"))
+    lane.arrive(conversation(1), recording(2), recording(3, 1))
+    lane.pass_(WAIT_S + 1)
+    lane.arrive(recording(4, 2))
+    with lane.book.view() as read:
+        ((crowd,),) = [group["calls"] for group in held(read)]
+    assert sorted(crowd["candidates"]) == ["r2", "r3", "r4"]
+    lane.book.close()
+
+
 def test_the_other_side_is_waited_for_and_may_come_late(lane: Lane) -> None:
     lane.arrive(conversation(1), recording(2, group="g", side=Side.AGENT))
     assert (lane.pairs(), lane.verdict(1).ready) == ({1: "g"}, False)
