@@ -101,13 +101,15 @@ def test_two_sides_of_one_conversation_are_one_call(site: Site, crm: LoopbackCrm
     assert body["callDetails"]["recordingDuration"] == 3
 
 
-def drop_twins(site: Site) -> None:
-    """Two calls at the very same time, and two recordings that fit both alike."""
+def drop_twins(site: Site, daemon: DaemonProcess) -> None:
+    """Two calls at the very same time, and two recordings that fit both alike and are there before the calls' wait of
+    half a second, which is shorter than a busy machine needs to measure them."""
     CALL.drop_recording(site)
     twin = site.recordings / CALL.recording_name.replace("0100", "0177")
     part = site.folder / "part"
     part.write_bytes((site.recordings / CALL.recording_name).read_bytes())
     part.rename(twin)
+    eventually(lambda: sum(line["event"] == "recording.understood" for line in daemon.lines) == 2, "both are measured")
     for mark in ("a", "b"):
         document = {**CALL.transcript(), "session_id": f"session_20251029_064824_{mark}", "lead_generated": False}
         put_json(site.conversations / f"twin-{mark}.json", document)
@@ -115,7 +117,7 @@ def drop_twins(site: Site) -> None:
 
 def test_what_evidence_cannot_tell_apart_is_held_until_a_person_says(site: Site, crm: LoopbackCrm) -> None:
     with at_work(site, CALLSPOOL_MATCH__HELD="hold", **SHORT) as daemon:
-        drop_twins(site)
+        drop_twins(site, daemon)
         eventually(lambda: len(failures(site)) == 2, "both are held")
         assert crm.requests == []
         (crowd,) = site.ask("match", "list")
@@ -136,7 +138,7 @@ def test_what_evidence_cannot_tell_apart_is_held_until_a_person_says(site: Site,
 
 def test_what_a_person_rejects_is_never_paired(site: Site, crm: LoopbackCrm) -> None:
     with at_work(site, CALLSPOOL_MATCH__HELD="hold", **SHORT) as daemon:
-        drop_twins(site)
+        drop_twins(site, daemon)
         eventually(lambda: len(failures(site)) == 2, "both are held")
         first, second = site.ask("match", "list")[0]["calls"]
         refused, other = sorted(first["candidates"])
