@@ -12,7 +12,6 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -333,7 +332,7 @@ class Daemon:
         self.runner: Runner | None = None
         self._outlet: Outlet | None = None
         self._vitals = Vitals(self.ledger, house.clock)
-        house.health = self._health_beside
+        house.health = self.health
         self._closers: list[Callable[[float], object]] = [lambda _grace_s: self.ledger.close()]
         self._workers: list[Callable[[float], object]] = []
         self._changing = threading.Lock()
@@ -376,11 +375,6 @@ class Daemon:
     def health(self) -> Health:
         """How the daemon is, from end to end: for the supervisor and for ``/readyz``."""
         return self._vitals.health(self.watch, self.runner)
-
-    def _health_beside(self) -> Health:
-        """``health`` for whoever looks at the ledger already: it looks by views of its own, and a thread has one."""
-        with ThreadPoolExecutor(1, thread_name_prefix="health") as beside:
-            return beside.submit(self.health).result()
 
     def reload(self, renewed: Callable[[], House]) -> Sequence[str]:
         """Work by a new configuration from here on; what is under way gets STOP_GRACE_S to end by the old one.

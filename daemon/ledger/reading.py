@@ -123,8 +123,12 @@ class Readers:
 
     @contextmanager
     def view(self) -> Iterator[View]:
-        """A view of one moment: all its queries see the same commits."""
+        """A view of one moment: all its queries see the same commits. One within another of the same thread sees the
+        moment of the outer one."""
         mine = self._mine()
+        if mine.connection.in_transaction:
+            yield View(mine, self._clock.now())
+            return
         mine.rows("BEGIN")
         try:
             yield View(mine, self._clock.now())

@@ -116,6 +116,16 @@ def test_a_view_sees_one_moment(house: Toy) -> None:
     assert house.noted() == {"later": 1}
 
 
+def test_a_view_within_a_view_sees_the_same_moment_and_leaves_it_open(house: Toy) -> None:
+    with house.ledger.view() as outer:
+        assert outer.rows("SELECT * FROM toy") == []
+        note(house, "later")
+        with house.ledger.view() as inner:
+            assert inner.rows("SELECT * FROM toy") == []
+        assert outer.rows("SELECT * FROM toy") == []
+    assert house.noted() == {"later": 1}
+
+
 def test_a_reading_connection_ends_with_its_thread(house: Toy) -> None:
     threads = [threading.Thread(target=house.noted) for _ in range(5)]
     for thread in threads:
