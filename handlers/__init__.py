@@ -62,7 +62,7 @@ class Settings:
 def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     """Every room, built. The order is the one in which ``status`` and ``explain`` tell of them."""
     from handlers.audio.pool import Prober
-    from handlers.collection.asked import Collection, zone_of
+    from handlers.collection.asked import Collection
     from handlers.collection.room import room as collection
     from handlers.compress.handler import Papers
     from handlers.compress.room import room as compress
@@ -73,6 +73,7 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     from handlers.match.room import room as match
     from handlers.notify.room import room as notify
     from handlers.privacy.room import room as privacy
+    from handlers.settings import zone_of
     from handlers.storage.room import room as storage
     from handlers.storage.service import Credentials
     from handlers.view.room import room as view

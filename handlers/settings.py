@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -215,6 +216,27 @@ def _audio_layout(given: str) -> str:
     if not {"{name}", "{file}", "{hash}"} & set(re.findall(r"\{[^{}]*\}", given.rpartition("/")[2])):
         raise ValueError("a path that ends in the recording's {name}, {file} or {hash}")
     return _layout(given)
+
+
+def zone_of(name: str) -> tzinfo | None:
+    """The zone of ``watch.timezone``; None, which stands for the host's own, where it is ``host``.
+
+    Raises ZoneInfoNotFoundError or ValueError for a name that is no zone.
+    """
+    return None if name == "host" else ZoneInfo(name)
+
+
+def minutes_of(hours: str) -> tuple[int, int]:
+    """First and last minute of the day of hours such as ``08:00-18:00``."""
+    first, last = (int(text[:2]) * 60 + int(text[3:]) for text in hours.split("-"))
+    return first, last
+
+
+def within(hours: str, local: datetime) -> bool:
+    """Whether hours such as ``22:00-06:00``, which may go past midnight, hold at a moment of their own zone."""
+    minute = local.hour * 60 + local.minute
+    first, last = minutes_of(hours)
+    return first <= minute < last if first < last else minute >= first or minute < last
 
 
 def _hours(given: str) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from daemon.contract import Reader
 from handlers import records
 from handlers.collection import figures, report
 from handlers.records import Collected, Counting, Kind, Total
-from handlers.settings import CollectSettings
+from handlers.settings import CollectSettings, zone_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -88,8 +87,3 @@ class Collection:
         after = begins + timedelta(days=1)
         last = after.replace(tzinfo=self.zone) if self.zone else after.astimezone()
         return figures.summary(date, records.day(read, first, last))
-
-
-def zone_of(name: str) -> tzinfo | None:
-    """The zone of ``watch.timezone``; None is the host's."""
-    return None if name == "host" else ZoneInfo(name)

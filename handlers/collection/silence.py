@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from handlers.settings import days_of
+from handlers.settings import days_of, minutes_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -23,8 +23,7 @@ class Working:
     @classmethod
     def of(cls, days: str, hours: str, zone: tzinfo | None) -> Working:
         """Out of the settings: days such as ``mon-fri`` or ``mon,wed,sat``, hours such as ``08:00-18:00``."""
-        begin, end = (int(text[:2]) * 60 + int(text[3:]) for text in hours.split("-"))
-        return cls(days_of(days), begin, end, zone)
+        return cls(days_of(days), *minutes_of(hours), zone)
 
     def holds(self, at: datetime) -> bool:
         """Whether calls are expected at a moment. What is past midnight belongs to the day before."""

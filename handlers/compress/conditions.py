@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
-from handlers.settings import CompressSettings
+from handlers.settings import CompressSettings, minutes_of, within, zone_of
 
 LOOK_AGAIN = timedelta(minutes=2)
 """Until load and battery are looked at again: the load is a mean of the last minute."""
@@ -42,13 +41,11 @@ class Conditions:
 
 def opening(between: str, timezone: str, now: datetime) -> datetime:
     """When the hours ``HH:MM-HH:MM`` begin, in UTC; ``now`` while they last. They may go past midnight."""
-    here = now.astimezone(None if timezone == "host" else ZoneInfo(timezone))
-    begin, end = (time.fromisoformat(part) for part in between.split("-"))
-    at = here.time()
-    inside = begin <= at < end if begin < end else at >= begin or at < end
-    if inside:
+    here = now.astimezone(zone_of(timezone))
+    if within(between, here):
         return now
-    opens = here.replace(hour=begin.hour, minute=begin.minute, second=0, microsecond=0)
+    hour, minute = divmod(minutes_of(between)[0], 60)
+    opens = here.replace(hour=hour, minute=minute, second=0, microsecond=0)
     return (opens if opens > here else opens + timedelta(days=1)).astimezone(now.tzinfo)
 
 

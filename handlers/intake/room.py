@@ -11,6 +11,7 @@ from handlers.intake import times
 from handlers.intake.conversation import Reading
 from handlers.intake.handler import KINDS, SUBJECTS, Intake, Prober
 from handlers.intake.names import Configured, Names
+from handlers.settings import zone_of
 
 WORKERS = 12
 """Files understood at once. Each waits for two commits, so this many share them: with three, a burst of sets took half
@@ -52,6 +53,6 @@ def intake(
 
 def _zone(name: str) -> times.Zone:
     try:
-        return times.zone_of(name)
+        return zone_of(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigInvalid(f"watch.timezone: no zone is called {name!r}", fix="timedatectl list-timezones") from error

@@ -11,7 +11,6 @@ import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 Zone: TypeAlias = tzinfo | None
 """A zone; None is this host's own, with whatever rules it has."""
@@ -30,14 +29,6 @@ _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _SESSION = re.compile(r"(?<!\d)(\d{8})[_T-]?(\d{6})(?!\d)")
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,12})?")
 _UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000), (0.0, 1))
-
-
-def zone_of(name: str) -> Zone:
-    """The zone called ``name``; None, which stands for the host's own, where it is ``host``.
-
-    Raises ZoneInfoNotFoundError or ValueError for a name that is no zone.
-    """
-    return None if name == "host" else ZoneInfo(name)
 
 
 def anchored(moment: datetime | None, zone: Zone) -> datetime | None:

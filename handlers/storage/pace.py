@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from daemon.contract import Clock
 from daemon.errors import NotSent
-from handlers.settings import Pace
+from handlers.settings import Pace, within
 
 _NAP_S = 0.5
 """Longest nap before the hour is looked at again."""
@@ -25,8 +25,8 @@ class Hours:
 
     def limit(self, at: datetime) -> int | None:
         """Bytes a second now: the strictest of the hours that hold; None without one."""
-        minute = self._minute(at)
-        holding = [pace.limit for pace in self.paces if _holds(pace.between, minute)]
+        local = at.astimezone(self.zone)
+        holding = [pace.limit for pace in self.paces if within(pace.between, local)]
         return min(holding, default=None)
 
     def opens(self, at: datetime) -> datetime:
@@ -36,15 +36,6 @@ class Hours:
             if self.limit(then) != 0:
                 return then if minutes == 0 else then.replace(second=0, microsecond=0)
         return at + timedelta(days=1)  # closed around the clock: looked at again tomorrow
-
-    def _minute(self, at: datetime) -> int:
-        local = at.astimezone(self.zone)
-        return local.hour * 60 + local.minute
-
-
-def _holds(between: str, minute: int) -> bool:
-    first, last = (int(text[:2]) * 60 + int(text[3:]) for text in between.split("-"))
-    return first <= minute < last if first < last else minute >= first or minute < last
 
 
 class Closed(NotSent):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from daemon.contract import (
     Fact,
@@ -24,7 +23,7 @@ from daemon.contract import (
     Witness,
 )
 from handlers import records
-from handlers.settings import StorageSettings
+from handlers.settings import StorageSettings, zone_of
 from handlers.storage.acts import acts
 from handlers.storage.forget import traces
 from handlers.storage.handler import (
@@ -104,7 +103,7 @@ def room(
     """The room. ``folder`` is the local store's, absolute; ``timezone`` that of ``storage.s3.pace``; ``crm`` says that
     calls are delivered to a CRM, which needs their sources until it has them; ``recordings`` is the watched folder that
     what comes over HTTP is put into; ``renewed`` reads the credentials anew."""
-    hours = Hours(settings.s3.pace, None if timezone == "host" else ZoneInfo(timezone))
+    hours = Hours(settings.s3.pace, zone_of(timezone))
     kept = Kept()
     local = LocalStore(folder, settings.min_free)
     s3 = s3_of(settings, credentials, kept, hours, machine.clock, renewed)

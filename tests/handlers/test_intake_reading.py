@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from handlers.intake import documents, phones, times
 from handlers.intake.documents import DocumentRefused
+from handlers.settings import zone_of
 
 INDIA = ZoneInfo("Asia/Kolkata")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -84,7 +85,7 @@ def test_clock_changes_are_read_the_same_every_time() -> None:
 
 
 def test_host_zone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    zone = times.zone_of("host")
+    zone = zone_of("host")
     assert zone is None
     local = datetime(2025, 10, 29, 6, 48, 24).astimezone()
     assert times.parse("2025-10-29T06:48:24", zone) == local
