@@ -18,12 +18,9 @@ CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """One key in one place. ``bucket`` is empty for the local store; ``item`` is the item whose very bytes it holds.
-
-    ``bound_for`` is the object that is to move from here to S3, None where the copy is at home. ``lost_at`` is when it
-    was last found to be missing or to be something else; it is mended where it was verified since.
-    """
+class Placed:
+    """One key in one place, and whose bytes are meant there. ``bucket`` is empty for the local store; ``item`` is the
+    item whose very bytes they are."""
 
     place: Place
     bucket: str
@@ -33,6 +30,16 @@ class Copy:
     item: int | None
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Placed):
+    """What the ledger knows of it.
+
+    ``bound_for`` is the object that is to move from here to S3, None where the copy is at home. ``lost_at`` is when it
+    was last found to be missing or to be something else; it is mended where it was verified since.
+    """
+
     state: CopyState
     proof: str
     reason: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daemon.contract import Fields, Tx
-from handlers.records.copies import Place
+from handlers.records.copies import Place, Placed
 from handlers.records.rows import dumps, micros
 
 _KEY = ("place", "bucket", "key")
@@ -28,17 +28,8 @@ class StorageNamed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Placed):
     """One object under one key."""
-
-    place: Place
-    bucket: str
-    key: str
-    subject: int
-    role: str
-    item: int | None
-    sha256: str
-    size: int
 
     def _upsert(self, tx: Tx, where: str = "", **more: object) -> None:
         """The key's row says this from here on, unless it stands already and ``where`` does not hold for it."""
