@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from handlers.notify.handler import DEST, KIND, SEND, NoticeHandler, digest
 from handlers.notify.performer import NoticePerformer
 from handlers.notify.room import check, room
 from handlers.settings import NotifySettings
+from tests.support.listener import Listener
 from tests.support.records import RecordsLedger, at
 
 DOWN = Trouble("health:crm", "crm: open, no success for 6 min")
@@ -27,37 +26,18 @@ LATER = Trouble("health:crm", "crm: open, no success for 9 min")
 SILENT = Trouble("failure:quiet", "no recording came since 10:00")
 
 
-class Inbox:
-    """An address on this machine that keeps what it is sent, or takes nothing."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.takes = True
-        inbox = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if inbox.takes:
-                    inbox.messages.append(json.loads(body))
-                self.send_response(200 if inbox.takes else 500)
-                self.end_headers()
-
-            def log_message(self, *_args: object) -> None:
-                """Say nothing."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
+class Inbox(Listener):
+    """Somebody's address."""
 
     @property
-    def address(self) -> str:
-        return f"json://127.0.0.1:{self._server.server_address[1]}/?pass=secret"
+    def url(self) -> str:
+        """The address as Apprise writes it."""
+        return f"json://{self.address}/?pass=secret"
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What was sent there."""
+        return [json.loads(asked.body) for asked in self.asked]
 
 
 @pytest.fixture
@@ -97,7 +77,7 @@ class Clockwork:
 
 
 def test_what_lasts_is_told_once_and_its_end_once(book: RecordsLedger, inbox: Inbox) -> None:
-    clock = Clockwork(book, inbox.address)
+    clock = Clockwork(book, inbox.url)
     clock.minute(0, DOWN)
     clock.minute(1, DOWN)
     assert inbox.messages == []
@@ -114,14 +94,14 @@ def test_what_lasts_is_told_once_and_its_end_once(book: RecordsLedger, inbox: In
 
 
 def test_what_is_over_soon_is_told_to_nobody(book: RecordsLedger, inbox: Inbox) -> None:
-    clock = Clockwork(book, inbox.address)
+    clock = Clockwork(book, inbox.url)
     for nth, wrong in enumerate([(DOWN,), (DOWN,), (), (DOWN,), ()]):
         clock.minute(nth, *wrong)
     assert inbox.messages == []
 
 
 def test_what_goes_wrong_together_stands_in_one_message(book: RecordsLedger, inbox: Inbox) -> None:
-    clock = Clockwork(book, inbox.address)
+    clock = Clockwork(book, inbox.url)
     for nth in range(4):
         clock.minute(nth, DOWN, SILENT)
     clock.minute(5, SILENT)
@@ -133,7 +113,7 @@ def test_what_goes_wrong_together_stands_in_one_message(book: RecordsLedger, inb
 
 
 def test_the_ledger_holds_no_address(book: RecordsLedger, inbox: Inbox) -> None:
-    clock = Clockwork(book, inbox.address)
+    clock = Clockwork(book, inbox.url)
     clock.minute(0, DOWN)
     effects = clock.minute(2, DOWN)
     assert len(effects) == 1
@@ -142,15 +122,15 @@ def test_the_ledger_holds_no_address(book: RecordsLedger, inbox: Inbox) -> None:
 
 
 def test_a_message_that_is_not_taken_is_tried_again_and_a_strange_address_is_a_persons(inbox: Inbox) -> None:
-    inbox.takes = False
+    inbox.status = 500
     with pytest.raises(NotSent, match="address 1"):
-        NoticePerformer([inbox.address]).perform(_to(inbox.address))
+        NoticePerformer([inbox.url]).perform(_to(inbox.url))
     with pytest.raises(Unacceptable, match="address 1"):
         NoticePerformer(["nonsense"]).perform(_to("nonsense"))
 
 
 def test_an_address_that_was_taken_out_is_sent_nothing(inbox: Inbox) -> None:
-    NoticePerformer([inbox.address]).perform(_to("json://127.0.0.1:1/"))
+    NoticePerformer([inbox.url]).perform(_to("json://127.0.0.1:1/"))
     assert inbox.messages == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support import audio
 from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.small_disk import REFUSED, may_mount, small_disk
 
 SECONDS = 4
 SAMPLES = SECONDS * audio.RATE
@@ -194,19 +194,11 @@ def test_what_cannot_shrink_and_what_is_on_hold_is_left(site: Site) -> None:
     assert not copy(site).exists()
 
 
-SMALL_DISK = ("unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs recordings && exec "$@"', "sh")
+SMALL_DISK = small_disk("recordings", "1m")
 """Runs the daemon with a disk of 1 MiB of its own under the recordings."""
 
 
-def may_mount() -> bool:
-    try:
-        script = [*SMALL_DISK[:4], "mount -t tmpfs tmpfs /mnt"]
-        return subprocess.run(script, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not may_mount(), reason="unshare -Urm with a tmpfs is not permitted here")
+@pytest.mark.skipif(not may_mount(), reason=REFUSED)
 def test_a_full_disk_leaves_the_original_and_no_rest_and_it_is_done_once_there_is_room(site: Site) -> None:
     with site.daemon(under=SMALL_DISK) as daemon:
         daemon.wait_for("daemon.started")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from pathlib import Path
 from typing import IO
 
@@ -14,27 +13,12 @@ from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import WELL, events
 from tests.support.calls import FieldCall
 from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.small_disk import REFUSED, may_mount, small_disk
 
-SMALL_DISK = (
-    "unshare",
-    "-Urm",
-    "sh",
-    "-c",
-    'mkdir -p state && mount -t tmpfs -o size=4m tmpfs state && exec "$@"',
-    "sh",
-)
+SMALL_DISK = small_disk("state", "4m")
 """Runs the daemon with a disk of 4 MiB of its own under the state folder."""
 
-
-def may_mount() -> bool:
-    try:
-        script = [*SMALL_DISK[:4], "mount -t tmpfs tmpfs /mnt"]
-        return subprocess.run(script, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not may_mount(), reason="unshare -Urm with a tmpfs is not permitted here")
+pytestmark = pytest.mark.skipif(not may_mount(), reason=REFUSED)
 
 
 def state_of(daemon: DaemonProcess, site: Site) -> Path:
