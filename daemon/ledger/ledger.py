@@ -60,6 +60,11 @@ class StatePaths:
         return self.folder / "ledger.beat"
 
     @property
+    def host(self) -> Path:
+        """The host id, kept beside the ledger: one that begins anew here is the same host's, and knows what is ours."""
+        return self.folder / "host_id"
+
+    @property
     def control(self) -> Path:
         """The running daemon's socket."""
         return self.folder / "control.sock"
@@ -272,7 +277,9 @@ class Ledger:
         connection = open_for_writing(self.paths.ledger, busy_timeout_s=busy_timeout_s)
         try:
             self._migrate(connection, sources)
-            self.host_id = _meta(connection, "host_id", secrets.token_hex(8))
+            self.host_id = _meta(connection, "host_id", upkeep.read_host(self.paths.host) or secrets.token_hex(8))
+            with suppress(OSError):  # a full disk: the next start keeps it
+                upkeep.keep_host(self.paths.host, self.host_id)
             self.is_new = not connection.execute("SELECT 1 FROM meta WHERE key = 'begun_us'").fetchone()
         except BaseException:
             connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -108,6 +109,21 @@ def read_beat(path: Path) -> int:
     except (OSError, UnicodeDecodeError):
         return 0
     return int(text) if text.isdecimal() else 0
+
+
+def read_host(path: Path) -> str | None:
+    """The host id of the ledger that worked here last; None where none was kept."""
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch(r"[0-9a-f]{16}", text) else None
+
+
+def keep_host(path: Path, host_id: str) -> None:
+    """Put the host id beside the ledger, whose own word it is."""
+    if read_host(path) != host_id:
+        _write(path, f"{host_id}\n".encode())
 
 
 def _trouble(path: Path, copies: Path) -> str | None:

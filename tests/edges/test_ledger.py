@@ -505,10 +505,11 @@ def test_a_damaged_ledger_gives_way_to_the_newest_sound_copy_and_holds(tmp_path:
 def test_without_a_copy_a_damaged_ledger_starts_empty_and_holds(tmp_path: Path, damage: Any) -> None:
     with toy(tmp_path, start=False) as house:
         note(house, "lost")
-        paths = house.paths
+        host, paths = house.ledger.host_id, house.paths
     damage(paths.ledger)
     with toy(tmp_path, start=False) as house:
         assert house.noted() == {}
+        assert house.ledger.host_id == host, "what it wrote elsewhere is still its own"
         assert "no copy to restore" in str(house.ledger.hold)
 
 
