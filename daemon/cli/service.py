@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,8 +22,14 @@ from daemon.errors import BadRequest, ConfigInvalid
 from daemon.service import Manager, Plan, Scope
 from daemon.sources import leaves, marked
 
+if TYPE_CHECKING:
+    from daemon.app import House
+
 FILES_TO_WRITE = ("compress.index", "compress.log_file", "collect.metadata")
 """Settings that name a file which is kept up to date; its folder must be writable."""
+
+EVERYWHERE = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - compared with, never listened at
+"""Addresses that stand for all of a machine's own."""
 
 ROOT_UID = 0
 
@@ -181,10 +187,12 @@ def owner_of(recordings: Path) -> str:
 
 
 def clashes(desk: CommandDesk, plan: Plan) -> list[str]:
-    """Raises BadRequest where another installed instance has the same state folder or port."""
+    """Folders that another installed instance watches too, as warnings; raises BadRequest where one has the same state
+    folder or port."""
     from daemon.app import House
 
     here = Path(service.unit_path(plan, str(Path.home())))
+    said: list[str] = []
     for other in sorted(here.parent.glob("callspool*.service")):
         config = _config_of(other)
         if other.name == here.name or config is None:
@@ -193,16 +201,29 @@ def clashes(desk: CommandDesk, plan: Plan) -> list[str]:
             house = House.open(config, {}, config.parent, {}, desk.clock)
             if str(house.paths.folder) == plan.state:
                 raise BadRequest(f"{other.name} has the same state.dir", fix="give each instance its own state.dir")
-            if house.config.http.listen == desk.config.http.listen:
+            if _collide(house.config.http.listen, desk.config.http.listen):
                 raise BadRequest(f"{other.name} has the same http.listen", fix="give each instance its own http.listen")
-    return []
+            both = _watched(house) & _watched(desk.house)
+            said += [f"{other.name} watches {folder} too: both deliver what lies there" for folder in sorted(both)]
+    return said
+
+
+def _collide(one: str, other: str) -> bool:
+    """Whether two addresses cannot both be listened at: a wildcard takes every address's port."""
+    hosts, ports = zip(*(address.rpartition(":")[::2] for address in (one, other)), strict=True)
+    return "off" not in (one, other) and ports[0] == ports[1] and (hosts[0] == hosts[1] or bool({*hosts} & EVERYWHERE))
+
+
+def _watched(house: House) -> set[str]:
+    watch = house.config.watch
+    return {os.path.realpath(house.path(folder)) for folder in (watch.recordings, watch.conversations, watch.leads)}
 
 
 def _config_of(unit: Path) -> Path | None:
     for line in unit.read_text("utf-8", "replace").splitlines():
         if line.startswith("ExecStart="):
-            words = shlex.split(line.partition("=")[2])
             with contextlib.suppress(ValueError, IndexError):
+                words = shlex.split(line.partition("=")[2])
                 return Path(words[words.index("--config") + 1])
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import plistlib
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -188,6 +190,52 @@ def test_what_only_this_shell_sets_is_said(tmp_path: Path) -> None:
     assert "CALLSPOOL_CRM__BATCH" in done.stderr
     assert "CRM_TOKEN" in done.stderr
     assert "word" not in done.stdout + done.stderr
+
+
+EAST = {"state": {"dir": "east"}, "http": {"listen": "127.0.0.1:8888"}, "watch": {"recordings": "calls"}}
+
+
+@pytest.mark.parametrize(
+    ("west", "says"),
+    [
+        ({"state": {"dir": "east"}, "http": {"listen": "off"}}, "callspool@east.service has the same state.dir"),
+        ({"http": {"listen": "127.0.0.1:8888"}}, "callspool@east.service has the same http.listen"),
+        ({"http": {"listen": "0.0.0.0:8888", "token_file": "token"}}, "has the same http.listen"),
+    ],
+)
+def test_a_second_instance_needs_its_own_state_and_port(tmp_path: Path, west: dict[str, Any], says: str) -> None:
+    done = beside_east(tmp_path, EAST, west)
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+def test_a_second_instance_with_all_its_own_is_installed_and_told_of_a_folder_in_common(tmp_path: Path) -> None:
+    done = beside_east(tmp_path / "apart", EAST, {"http": {"listen": "[::1]:8888"}})
+    assert (done.returncode, done.stderr) == (0, "")
+    done = beside_east(tmp_path / "off", EAST | {"http": {"listen": "off"}}, {"http": {"listen": "off"}})
+    assert (done.returncode, done.stderr) == (0, "")
+    west = {"http": {"listen": "127.0.0.1:8889"}, "watch": {"recordings": "calls"}}
+    done = beside_east(tmp_path / "common", EAST, west)
+    assert done.returncode == 0
+    assert "callspool@east.service watches" in done.stderr
+    assert "calls too: both deliver what lies there" in done.stderr
+
+
+def beside_east(folder: Path, east: dict[str, Any], west: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """What installing west says while east is installed."""
+    folder.mkdir(exist_ok=True)
+    own = {role: f"west-{role}" for role in ("conversations", "leads", "recordings")}
+    west = {"state": {"dir": "west"}, **west, "watch": own | west.get("watch", {})}
+    for name, config in (("east", east), ("west", west)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    (folder / "token").write_text("a-word-of-thirty-characters-or-so")
+    (folder / "token").chmod(0o600)
+    words = ("service", "install", "--user", "--for", "systemd", "--dry-run", "--name")
+    rendered = callspool(folder, "--config", "east.yaml", *words, "east", "--json")
+    unit = next(step for step in json.loads(rendered.stdout)["steps"] if step.startswith("# "))
+    place, text = unit[2:].split("\n", 1)
+    Path(place).parent.mkdir(parents=True)
+    Path(place).write_text(text)
+    return callspool(folder, "--config", "west.yaml", *words, "west")
 
 
 def test_under_launchd_a_wrong_configuration_is_said_and_ends_with_0(tmp_path: Path) -> None:
