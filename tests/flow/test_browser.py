@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from handlers.demo.crm import LoopbackCrm
+from tests.flow.steps import delivered
+from tests.flow.test_late import SHORT, drop_twins, questions
 from tests.support.audio import RATE, make_wav
 from tests.support.browser import before_the_page, needs_chromium, sign_in
 from tests.support.calls import FieldCall
-from tests.support.process import Site
+from tests.support.process import Site, eventually
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -50,3 +53,33 @@ def test_the_page_fits_a_phone_and_its_waveform_is_drawn_in_both_schemes(site: S
             assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
             grounds = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 21, 26)"}[scheme]
+
+
+def test_a_person_accepts_one_of_two_twins_and_the_question_is_gone(site: Site, crm: LoopbackCrm) -> None:
+    with before_the_page(site, CALLSPOOL_MATCH__HELD="hold", **SHORT) as (daemon, page):
+        drop_twins(site, daemon)
+        eventually(lambda: len(questions(site)) == 2, "both are held")
+        sign_in(page)
+        question = page.locator("#held article").first
+        call, chosen = question.get_attribute("aria-label"), question.locator(".candidates b").last.inner_text()
+        question.get_by_role("button", name=f"Accept {chosen}").click()
+        page.wait_for_selector("text=Done: accept")
+        delivered(daemon, site, 2)  # with one of them gone the other is beyond doubt
+        page.wait_for_selector("text=None: every call's recording is known")
+        assert page.locator("#held article").count() == 0
+        assert hours_on(page) == site.ask("hours")["hours"]
+        assert recording_told(site, crm, call) == file_name(site, chosen)
+
+
+def recording_told(site: Site, crm: LoopbackCrm, call: str) -> str:
+    """The file of which the CRM was told with this call (c12)."""
+    ((call_id,),) = site.rows("SELECT call_id FROM call WHERE conversation_id = ?", (int(call[1:]),))
+    (body,) = crm.calls[call_id].bodies
+    names = {upload.url: upload.original_name for upload in crm.uploads}
+    return names[body["callDetails"]["recordingUrl"]]
+
+
+def file_name(site: Site, recording: str) -> str:
+    """The file of a recording (r12)."""
+    ((name,),) = site.rows("SELECT name FROM item WHERE id = ?", (int(recording[1:]),))
+    return str(name)
