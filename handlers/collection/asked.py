@@ -66,11 +66,11 @@ class Collection:
     def by_day(self, read: Reader, since: datetime | None = None) -> dict[str, Total]:
         """The totals of each day, in the configured zone, on which a call began."""
         days: dict[str, Total] = {}
-        for at, ms, size in records.lengths_by_moment(read, self.counting(read, since), self.settings.counts):
+        for at, n, ms, size in records.quarters(read, self.counting(read, since), self.settings.counts):
             date = at.astimezone(self.zone).date().isoformat()
             known = days.get(date, Total())
-            days[date] = Total(known.conversations + 1, known.ms + ms, known.size + size)
-        return days
+            days[date] = Total(known.conversations + n, known.ms + ms, known.size + size)
+        return {date: total for date, total in days.items() if total.conversations}
 
     def conversations(self, read: Reader) -> Iterator[Collected]:
         """Everything that counts, as ``conversations_metadata`` lists it."""

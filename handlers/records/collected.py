@@ -8,6 +8,7 @@ counts too, unless its files are here.
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from sqlite3 import Row
 from typing import Any, Literal
 
@@ -44,6 +46,9 @@ _IMPORTED = (
     "JOIN recording AS r ON r.name = f.name WHERE f.conversation_id = i.conversation_id)"
 )
 
+
+QUARTER_US = 900_000_000
+"""What ``collected_quarter`` sums by."""
 
 TWO = frozenset({"agent", "customer"})
 """The sides that the channels of one file may be."""
@@ -76,23 +81,69 @@ class Counting:
     sides: tuple[str, ...] = ()
 
 
+_SUMS = ("n", "ms", "size", "agent_size", "customer_size")
+_PARTS = (
+    ("collected_quarter", "at * :quarter", "registered > :reset_quarter AND at > :since_quarter", _SUMS),
+    (
+        "collected_share",
+        "at_us",
+        "NOT excluded AND registered_us > :reset AND registered_us < :reset_end AND at_us >= :since",
+        ("1", *_SUMS[1:]),
+    ),
+    (
+        "collected_share",
+        "at_us",
+        (
+            "NOT excluded AND at_us >= :since AND at_us < :since_end AND registered_us > :reset "
+            "AND registered_us >= :reset_end"
+        ),
+        ("1", *_SUMS[1:]),
+    ),
+    (
+        "collected_share",
+        "at_us",
+        "NOT excluded AND whole = 0 AND registered_us > :waited AND registered_us > :reset AND at_us >= :since",
+        ("-1", *(f"-{name}" for name in _SUMS[1:])),
+    ),
+)
+"""Where what counts is found: whole quarters of an hour; the calls of those that a reset or ``since`` divides, each by
+itself; less the sides that still wait for the other. The begin of a quarter stands for those of its calls."""
+
+
+def _counted(where: str, by: Literal["kind", "at_us"]) -> str:
+    """A SELECT of the sums of what counts, by kind or by when calls began."""
+    parts = []
+    for table, at, which, columns in _PARTS:
+        sums = ", ".join(f"sum({column}) AS {name}" for column, name in zip(columns, _SUMS, strict=True))
+        key = "kind" if by == "kind" else f"{at} AS at_us"
+        parts.append(f"SELECT {key}, {sums} FROM {table} WHERE {which}{where} GROUP BY 1")
+    sums = ", ".join(f"sum({name}) AS {name}" for name in _SUMS)
+    return f"SELECT {by}, {sums} FROM ({' UNION ALL '.join(parts)}) GROUP BY 1 ORDER BY 1"
+
+
 def totals(read: Reader, counting: Counting) -> dict[Kind, Total]:
     """The four numbers."""
     args = _args(read, counting)
-    columns = ", ".join(
-        f"count(*) FILTER (WHERE {_COUNTS[kind]}), coalesce(sum({_LENGTH[kind]}) FILTER (WHERE {_COUNTS[kind]}), 0), "
-        f"coalesce(sum(size) FILTER (WHERE {_COUNTS[kind]}), 0), min(at_us) FILTER (WHERE {_COUNTS[kind]}), "
-        f"max(at_us) FILTER (WHERE {_COUNTS[kind]})"
-        for kind in KINDS
-    )
-    [own] = _rows(read, f"SELECT {columns} FROM collected WHERE {_COUNTED}", args)
+    rows = _rows(read, _counted("", "kind"), args)
+    own = {row["kind"]: row for row in rows if row["n"]}
     [older] = _rows(
         read,
         "SELECT count(*), coalesce(sum(ms), 0), coalesce(sum(size), 0), min(at_us), max(at_us) "
         f"FROM ({_IMPORTED}) WHERE at_us >= :since",
         args,
     )
-    return {kind: _sum(tuple(own)[5 * nth : 5 * nth + 5], tuple(older)) for nth, kind in enumerate(KINDS)}
+    found: dict[Kind, Total] = {}
+    for kind in KINDS:
+        row = own.get(kind)
+        mine = (0, 0, 0, None, None) if row is None else (row["n"], row["ms"], row["size"], *_ends(read, kind, args))
+        found[kind] = _sum(mine, tuple(older))
+    return found
+
+
+def _ends(read: Reader, kind: Kind, args: Mapping[str, int | str]) -> list[int]:
+    """When the first and the last call began that count as this kind."""
+    each = f"SELECT at_us FROM collected WHERE {_COUNTS_NOW} AND {_COUNTS[kind]} ORDER BY at_us"
+    return [_rows(read, f"{each} {way} LIMIT 1", args)[0]["at_us"] for way in ("ASC", "DESC")]
 
 
 def _rows(read: Reader, sql: str, args: Mapping[str, int | str]) -> list[Row]:
@@ -101,15 +152,25 @@ def _rows(read: Reader, sql: str, args: Mapping[str, int | str]) -> list[Row]:
 
 
 _NAMED = re.compile(r":(\w+)")
-_COUNTED = "excluded = 0 AND registered_us > :reset AND (whole = 1 OR registered_us <= :waited) AND at_us >= :since"
+_COUNTS_NOW = "excluded = 0 AND registered_us > :reset AND (whole = 1 OR registered_us <= :waited) AND at_us >= :since"
+
+EVER_US = -(2**62)
+"""Before everything."""
 
 
 def _args(read: Reader, counting: Counting) -> dict[str, int | str]:
     rows = read.rows("SELECT max(at_us) FROM collect_reset")
+    reset = EVER_US if rows[0][0] is None else int(rows[0][0])
+    since = EVER_US if counting.since is None else micros(counting.since)
     return {
         "waited": micros(counting.waited),
-        "since": -(2**62) if counting.since is None else micros(counting.since),
-        "reset": -(2**62) if rows[0][0] is None else rows[0][0],
+        "since": since,
+        "reset": reset,
+        "quarter": QUARTER_US,
+        "since_quarter": since // QUARTER_US,
+        "since_end": (since // QUARTER_US + 1) * QUARTER_US,
+        "reset_quarter": reset // QUARTER_US,
+        "reset_end": (reset // QUARTER_US + 1) * QUARTER_US,
     }
 
 
@@ -138,7 +199,7 @@ def by_part(read: Reader, counting: Counting, kind: Kind, part: Part) -> dict[st
     rows = _rows(
         read,
         f"SELECT coalesce({name}, '-') AS part, count(*) AS n, sum({_LENGTH[kind]}) AS ms, sum(size) AS size, "
-        f"min(at_us) AS first, max(at_us) AS last FROM collected WHERE {_COUNTED} "
+        f"min(at_us) AS first, max(at_us) AS last FROM collected WHERE {_COUNTS_NOW} "
         f"AND {_COUNTS[kind]} GROUP BY 1 ORDER BY 1",
         _args(read, counting),
     )
@@ -148,36 +209,44 @@ def by_part(read: Reader, counting: Counting, kind: Kind, part: Part) -> dict[st
     }
 
 
-def lengths_by_moment(read: Reader, counting: Counting, kind: Kind) -> Iterator[tuple[datetime, int, int]]:
-    """When each counted call began, its milliseconds and its bytes, in order: for whoever puts them into days."""
-    args = _args(read, counting)
-    rows = _rows(
-        read,
-        f"SELECT at_us, {_LENGTH[kind]} AS ms, size FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]} "
-        f"UNION ALL SELECT at_us, ms, size FROM ({_IMPORTED}) WHERE at_us >= :since ORDER BY at_us",
-        args,
-    )
-    return ((moment(row["at_us"]), row["ms"], row["size"]) for row in rows)
+def quarters(read: Reader, counting: Counting, kind: Kind) -> Iterator[tuple[datetime, int, int, int]]:
+    """The begin of each quarter of an hour in which counted calls began, or of a call itself, how many, their
+    milliseconds and their bytes, in order: for whoever puts them into days, which no zone begins within a quarter."""
+    args: dict[str, int | str] = {**_args(read, counting), "kind": kind}
+    own = _rows(read, _counted(" AND kind = :kind", "at_us"), args)
+    older = _rows(read, f"SELECT at_us, 1 AS n, ms, size FROM ({_IMPORTED}) WHERE at_us >= :since ORDER BY at_us", args)
+    rows = heapq.merge(own, older, key=itemgetter("at_us"))
+    return ((moment(row["at_us"]), row["n"], row["ms"], row["size"]) for row in rows)
 
 
 def sizes_by_side(read: Reader, counting: Counting, kind: Kind) -> dict[str, int]:
     """Bytes of what counts by side: ``agent``, ``customer``, ``mixed``."""
-    which = (
-        f"FROM recording AS r WHERE r.group_key IN (SELECT group_key FROM collected WHERE {_COUNTED} "
-        f"AND {_COUNTS[kind]}) AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
-        "ON later.id = newer.id WHERE newer.replaces = r.id)"
-    )
-    args = _args(read, counting)
-    rows = _rows(read, f"SELECT r.side AS side, sum(r.size) AS size {which} GROUP BY r.side", args)
-    found: Counter[str] = Counter({row["side"]: row["size"] for row in rows})
-    both = "SELECT r.size, (SELECT path FROM item WHERE item.id = r.id) AS path"
+    args: dict[str, int | str] = {**_args(read, counting), "kind": kind}
+    rows = _rows(read, _counted(" AND kind = :kind", "kind"), args)
+    if not rows:
+        return {}
+    agent, customer = rows[0]["agent_size"], rows[0]["customer_size"]
+    found = Counter({"agent": agent, "customer": customer, "mixed": rows[0]["size"] - agent - customer})
     told = (
-        "" if counting.sides else "AND EXISTS (SELECT 1 FROM sidecar WHERE json_extract(document, '$.sides') NOTNULL)"
+        ""
+        if counting.sides
+        else "AND EXISTS (SELECT 1 FROM sidecar WHERE instr(document, '\"sides\"') > 0 "
+        "AND json_extract(document, '$.sides') NOTNULL)"
     )
-    for row in _rows(read, f"{both} {which} AND r.side = 'mixed' AND r.channels = 2 {told}", args):
-        shares = _shares(read, "mixed", len(TWO), row["path"], row["size"], counting.sides)
+    both = _rows(
+        read,
+        "SELECT r.size, (SELECT path FROM item WHERE item.id = r.id) AS path "
+        "FROM recording AS r INDEXED BY recording_of_two WHERE r.side = 'mixed' AND r.channels = 2 "
+        "AND EXISTS (SELECT 1 FROM collected WHERE collected.group_key = r.group_key "
+        f"AND {_COUNTS_NOW} AND {_COUNTS[kind]}) "
+        "AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
+        f"ON later.id = newer.id WHERE newer.replaces = r.id) {told}",
+        args,
+    )
+    for one in both:
+        shares = _shares(read, "mixed", len(TWO), one["path"], one["size"], counting.sides)
         if len(shares) == len(TWO):
-            found["mixed"] -= row["size"]
+            found["mixed"] -= one["size"]
             for side, size in shares:
                 found[side] += size
     return {side: size for side, size in found.items() if size}
@@ -218,8 +287,8 @@ def conversations_collected(read: Reader, counting: Counting, kind: Kind) -> Ite
     while True:
         rows = _rows(
             read,
-            f"SELECT group_key, at_us, {_LENGTH[kind]} AS ms, size FROM collected WHERE {_COUNTED} AND {_COUNTS[kind]} "
-            "AND (at_us, group_key) > (:at, :key) ORDER BY at_us, group_key LIMIT :page",
+            f"SELECT group_key, at_us, {_LENGTH[kind]} AS ms, size FROM collected WHERE {_COUNTS_NOW} "
+            f"AND {_COUNTS[kind]} AND (at_us, group_key) > (:at, :key) ORDER BY at_us, group_key LIMIT :page",
             {**args, "at": at_us, "key": key, "page": PAGE},
         )
         if not rows:

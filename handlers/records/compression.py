@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from daemon.contract import Reader, Tx
 from handlers.records.rows import dumps, maybe_moment, micros, moment, places
+from handlers.records.running import running
 
 LIES = (
     "EXISTS (SELECT 1 FROM file WHERE item_id = {0} AND state = 'known' AND NOT EXISTS (SELECT 1 FROM compression "
@@ -301,35 +302,15 @@ def storage_figures(read: Reader) -> dict[str, float]:
     ``compression_ratio`` compressed over total; ``savings`` is what replaced originals took less what
     their copies take.
     """
-    originals = read.rows(
-        f"SELECT coalesce(sum(recording.size), 0) AS n FROM recording WHERE {LIES.format('recording.id')}"
-    )[0]["n"]
-    row = read.rows(
-        f"SELECT coalesce(sum(iif({_THERE}, size, 0)), 0) AS size, "
-        f"coalesce(sum(iif(state = 'replaced' AND {_FREED}, original_size - size, 0)), 0) AS savings "
-        "FROM compression WHERE state IN ('verified', 'replaced')"
-    )[0]
-    total = originals + row["size"]
+    originals, copies = running(read, "lying")[""].size, running(read, "compressed")
+    total = originals + copies["size"].size
     return {
         "total_size": total,
-        "compressed_size": row["size"],
+        "compressed_size": copies["size"].size,
         "original_size": originals,
-        "savings": row["savings"],
-        "compression_ratio": round(row["size"] / total, 4) if total else 0,
+        "savings": copies["savings"].size,
+        "compression_ratio": round(copies["size"].size / total, 4) if total else 0,
     }
-
-
-_THERE = (
-    "NOT EXISTS (SELECT 1 FROM compression AS later WHERE later.recording_id = compression.copy_id "
-    "AND later.state = 'replaced')"
-)
-"""A copy that no later one has replaced."""
-
-_FREED = (
-    "NOT EXISTS (SELECT 1 FROM compression AS earlier WHERE earlier.copy_id = compression.recording_id "
-    "AND earlier.state != 'replaced')"
-)
-"""What it replaced is gone, and is no mere copy of what lies there still."""
 
 
 def compression_counts(read: Reader) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from daemon.contract import Reader
 from handlers.records.compressible import STANDING
 from handlers.records.rows import maybe_moment, micros, moment
+from handlers.records.running import running
 
 Place = Literal["local", "s3"]
 CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
@@ -107,7 +108,8 @@ def bound_copies(read: Reader, limit: int) -> tuple[Copy, ...]:
 def troubled_copies(read: Reader) -> tuple[Copy, ...]:
     """Copies that wait for a person: stranded in the local store, or in conflict."""
     rows = read.rows(
-        "SELECT * FROM copy WHERE (bound_for IS NOT NULL AND reason != '') OR state IN ('conflict', 'refused') "
+        "SELECT * FROM copy INDEXED BY copy_troubled "
+        "WHERE (bound_for IS NOT NULL AND reason != '') OR state IN ('conflict', 'refused') "
         "ORDER BY intended_us, key"
     )
     return tuple(_copy_of(row) for row in rows)
@@ -115,18 +117,11 @@ def troubled_copies(read: Reader) -> tuple[Copy, ...]:
 
 def copy_counts(read: Reader) -> dict[str, Any]:
     """Objects and bytes that are verified, by place, and those that wait to move."""
-    found: dict[str, Any] = {
-        row["place"]: {"objects": row["n"], "bytes": row["bytes"] or 0}
-        for row in read.rows(
-            "SELECT place, count(*) AS n, sum(size) AS bytes FROM copy WHERE state = 'verified' GROUP BY place"
-        )
-    }
-    waiting = read.rows("SELECT count(*) AS n, sum(size) AS bytes FROM copy WHERE bound_for IS NOT NULL")[0]
-    calls = read.rows("SELECT count(DISTINCT subject_id) FROM copy WHERE role = 'sidecar' AND state = 'verified'")
+    verified, waiting = running(read, "copy verified"), running(read, "copy bound")[""]
     return {
-        **found,
-        "waiting": {"objects": waiting["n"], "bytes": waiting["bytes"] or 0},
-        "calls": calls[0][0],
+        **{place: {"objects": one.n, "bytes": one.size} for place, one in verified.items() if one.n},
+        "waiting": {"objects": waiting.n, "bytes": waiting.size},
+        "calls": running(read, "call stored")[""].n,
     }
 
 

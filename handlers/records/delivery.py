@@ -11,6 +11,7 @@ from typing import Any, Literal
 from daemon.contract import Reader, Tx
 from daemon.errors import Defect
 from handlers.records.rows import dumps, maybe_micros, maybe_moment, micros
+from handlers.records.running import running
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +181,12 @@ def call_id_taken(read: Reader, call_id: str) -> int | None:
 
 def delivery_counts(read: Reader) -> dict[str, int]:
     """How many calls the CRM has by us, by the system before us and by a person's word, and how many are under way."""
-    rows = read.rows("SELECT spoken_for, delivered_us IS NOT NULL AS sent, count(*) AS n FROM call GROUP BY 1, 2")
-    counts = {(row["spoken_for"], bool(row["sent"])): row["n"] for row in rows}
+    delivered = running(read, "call delivered")
     return {
-        "delivered": counts.get(("callspool", True), 0),
-        "under_way": counts.get(("callspool", False), 0),
-        "delivered_before_us": counts.get(("marker", True), 0),
-        "adopted": counts.get(("person", True), 0),
+        "delivered": delivered["callspool"].n,
+        "under_way": running(read, "call open")["callspool"].n,
+        "delivered_before_us": delivered["marker"].n,
+        "adopted": delivered["person"].n,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from daemon.contract import Reader
 from handlers.records.rows import maybe_moment, moment
+from handlers.records.running import running
 
 NAMED = 3
 """Subjects of a cause that are named; the others are counted."""
@@ -231,9 +232,7 @@ def ambiguous(read: Reader, count: int) -> tuple[tuple[int, str, Mapping[str, An
 
 def ambiguous_count(read: Reader) -> int:
     """How many calls are held."""
-    sql = "SELECT count(*) FROM verdict WHERE recording = 'ambiguous' OR lead = 'ambiguous'"
-    found: int = read.rows(sql)[0][0]
-    return found
+    return running(read, "verdict")["held"].n
 
 
 def journal_number(read: Reader) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from daemon.contract import Reader
 from handlers.records.pairings import Verdict, verdict_of
 from handlers.records.rows import maybe_moment
+from handlers.records.running import running
 
 _SUBJECT = re.compile(r"([crl])(\d{1,18})")
 
@@ -51,15 +52,9 @@ def find_leads(read: Reader, reference: str) -> tuple[int, ...]:
 
 def match_counts(read: Reader) -> dict[str, int]:
     """How many conversations stand where, and how many recordings and leads have no conversation."""
-    counts = {
-        row["recording"]: row["n"]
-        for row in read.rows("SELECT recording, count(*) AS n FROM verdict GROUP BY recording")
-    }
+    counts = running(read, "verdict")
     return {
-        "matched": counts.get("matched", 0),
-        "waiting": counts.get("waiting", 0),
-        "ambiguous": counts.get("ambiguous", 0),
-        "alone": counts.get("alone", 0),
+        **{state: counts[state].n for state in ("matched", "waiting", "ambiguous", "alone")},
         "recordings_unmatched": _count(read, "SELECT count(DISTINCT group_key) FROM recording WHERE paired = 0"),
         "leads_unmatched": _count(read, "SELECT count(*) FROM lead WHERE paired = 0"),
         "chunk_sessions_waiting": _count(read, "SELECT count(DISTINCT session) FROM chunk"),
@@ -69,7 +64,8 @@ def match_counts(read: Reader) -> dict[str, int]:
 def open_verdicts(read: Reader, limit: int = 1000) -> tuple[Verdict, ...]:
     """Verdicts that wait or are held, oldest first."""
     rows = read.rows(
-        "SELECT * FROM verdict WHERE (recording IN ('waiting', 'ambiguous') OR lead IN ('waiting', 'ambiguous')) "
+        "SELECT * FROM verdict INDEXED BY verdict_open "
+        "WHERE (recording IN ('waiting', 'ambiguous') OR lead IN ('waiting', 'ambiguous')) "
         "ORDER BY conversation_id LIMIT ?",
         (limit,),
     )
