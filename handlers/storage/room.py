@@ -151,7 +151,7 @@ def room(
         failures=failures,
         checks=(lambda read: tuple(check(settings, local, s3, kept, read)),),
         schedules=tuple(schedules),
-        routes=None if not recordings else _routes(Intake(settings, recordings, s3 is not None)),
+        routes=None if not recordings else partial(_routes, Intake(settings, recordings, s3 is not None)),
         open_paths=(INFO,),
         big_paths=(PROCESS,),
     )
@@ -169,10 +169,10 @@ def _performers(stores: Stores) -> dict[str, Performer]:
     }
 
 
-def _routes(intake: Intake) -> Callable[[Serving], APIRouter]:
+def _routes(intake: Intake, serving: Serving) -> APIRouter:
     from handlers.storage.routes import routes
 
-    return partial(routes, intake)
+    return routes(intake, serving)
 
 
 def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
