@@ -125,6 +125,7 @@ from handlers.records.delivery import (
     known_call,
     old_marker,
 )
+from handlers.records.holding import Held, Hold, Unheld, held_items, holds, whole_calls
 from handlers.records.lessons import (
     Lesson,
     ShiftCleared,
@@ -195,18 +196,13 @@ from handlers.records.pairings import (
     verdict,
 )
 from handlers.records.privacy import (
-    Held,
-    Hold,
     ImportErased,
-    Unheld,
     delivered_before,
-    holds,
     imports_naming,
     items_named,
     items_of_number,
     transcripts_of,
     unseen_contents,
-    whole_calls,
     words_of,
 )
 from handlers.records.rows import Kept, lead_times_of, times_of
@@ -366,6 +362,7 @@ __all__ = [
     "folders_of",
     "group_starts",
     "groups_near",
+    "held_items",
     "hindrance",
     "hold_reason",
     "holders_of_groups",

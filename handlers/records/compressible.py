@@ -10,13 +10,14 @@ from typing import Literal
 
 from daemon.contract import Reader
 from handlers.records.compression import LIES, recording_of_copy
+from handlers.records.holding import among, held_items
 from handlers.records.rows import micros, moment
 
 _OPEN_SET = (
     "EXISTS (SELECT 1 FROM pairing LEFT JOIN call USING (conversation_id) "
     "WHERE pairing.group_key = recording.group_key AND delivered_us IS NULL)"
 )
-_HELD = "EXISTS (SELECT 1 FROM hold WHERE item_id = recording.id)"
+_HELD = "recording.id IN (SELECT value FROM json_each(?))"
 _AT_WORK = (
     "(EXISTS (SELECT 1 FROM pairing JOIN job ON job.key = CAST(conversation_id AS TEXT) WHERE "
     "pairing.group_key = recording.group_key AND (job.state IN ('ready', 'running') "
@@ -84,17 +85,19 @@ def compressible(
     )
     args = [value for rate, before in tiers.items() for value in (micros(before), rate, rate)]
     where = f"WHERE ({wanted}) AND (paired = 1 OR registered_us <= ?) ORDER BY aged_us, id LIMIT ?"
-    return _found(read, "", where, (*args, micros(settled_before), limit))
+    return _found(read, "", (), where, (*args, micros(settled_before), limit))
 
 
 def one_compressible(read: Reader, item_id: int) -> Compressible | None:
     """This recording or copy, if it is a known one that may be touched."""
-    found = _found(read, "WHERE id = ?", "WHERE id = ?", (recording_of_copy(read, item_id), item_id))
+    found = _found(read, "WHERE id = ?", (recording_of_copy(read, item_id),), "WHERE id = ?", (item_id,))
     return found[0] if found else None
 
 
-def _found(read: Reader, which: str, where: str, args: Sequence[object]) -> tuple[Compressible, ...]:
-    """``which`` says where to begin, ``where`` what of all that lies there is meant."""
+def _found(
+    read: Reader, which: str, begin: Sequence[object], where: str, args: Sequence[object]
+) -> tuple[Compressible, ...]:
+    """``which`` says where to begin (its values: ``begin``), ``where`` what of all that lies there is meant."""
     return tuple(
         Compressible(
             row["id"],
@@ -110,7 +113,7 @@ def _found(read: Reader, which: str, where: str, args: Sequence[object]) -> tupl
             row["small_for"],
             bool(row["beside"]),
         )
-        for row in read.rows(_LYING.format(which) + _ROWS + where, args)
+        for row in read.rows(_LYING.format(which) + _ROWS + where, (*begin, among(held_items(read)), *args))
     )
 
 
@@ -121,7 +124,7 @@ def hindrance(read: Reader, item_id: int) -> Hindrance:
     """Why this recording, or the one that this copy stands for, may not be touched now; empty where it may."""
     rows = read.rows(
         f"SELECT {_HELD} AS held, {_OPEN_SET} AS open, {_AT_WORK} AS at_work FROM recording WHERE id = ?",
-        (recording_of_copy(read, item_id),),
+        (among(held_items(read)), recording_of_copy(read, item_id)),
     )
     if not rows:
         return ""

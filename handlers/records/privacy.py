@@ -1,54 +1,15 @@
-"""What is held, what belongs to whom, and what may be let go."""
+"""What belongs to whom, and what may be let go."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from daemon.contract import Reader, Tx
 from handlers.records.compressible import STANDING
-from handlers.records.rows import micros, moment, places
+from handlers.records.holding import among, held_items
+from handlers.records.rows import places
 from handlers.records.search import find_calls, find_groups, find_leads
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """An item that must be kept, why, and since when."""
-
-    item_id: int
-    why: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Keep this item, whatever anybody says."""
-
-    item_id: int
-    why: str
-
-    def write(self, tx: Tx) -> None:
-        """Put it down; said again, the newer words stand."""
-        tx.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?)", (self.item_id, self.why, micros(tx.now)))
-
-
-@dataclass(frozen=True, slots=True)
-class Unheld:
-    """The item need not be kept any more."""
-
-    item_id: int
-
-    def write(self, tx: Tx) -> None:
-        """Take the hold away."""
-        tx.execute("DELETE FROM hold WHERE item_id = ?", (self.item_id,))
-
-
-def holds(read: Reader, ids: Sequence[int] | None = None) -> tuple[Hold, ...]:
-    """Every hold, or those on these items."""
-    where = "" if ids is None else f"WHERE item_id IN ({places(ids)}) "
-    rows = read.rows(f"SELECT * FROM hold {where}ORDER BY item_id", tuple(ids or ()))
-    return tuple(Hold(row["item_id"], row["why"], moment(row["at_us"])) for row in rows)
 
 
 def items_of_number(read: Reader, number: str) -> tuple[int, ...]:
@@ -71,36 +32,6 @@ def items_named(read: Reader, word: str) -> tuple[int, ...]:
         row["id"] for group in groups for row in read.rows("SELECT id FROM recording WHERE group_key = ?", (group,))
     ]
     return find_calls(read, word) or tuple(recordings) or find_leads(read, word)
-
-
-def whole_calls(read: Reader, seeds: Sequence[int]) -> tuple[int, ...]:
-    """These items with all that belongs to the same calls: partners, sides, side documents, pieces, other versions."""
-    known: dict[int, None] = dict.fromkeys(seeds)
-    before = -1
-    while len(known) > before:
-        before = len(known)
-        ids = tuple(known)
-        marks = places(ids)
-        for query in _NEXT_TO:
-            known.update(dict.fromkeys(row["id"] for row in read.rows(query.format(marks), ids * query.count("{0}"))))
-    return tuple(sorted(known))
-
-
-_NEXT_TO = (
-    "SELECT recording.id FROM recording JOIN pairing USING (group_key) WHERE conversation_id IN ({0})",
-    "SELECT conversation_id AS id FROM pairing JOIN recording USING (group_key) WHERE recording.id IN ({0})",
-    "SELECT id FROM recording WHERE group_key IN (SELECT group_key FROM recording WHERE id IN ({0}))",
-    "SELECT lead_id AS id FROM lead_pairing WHERE conversation_id IN ({0})",
-    "SELECT conversation_id AS id FROM lead_pairing WHERE lead_id IN ({0})",
-    "SELECT replaces AS id FROM item WHERE id IN ({0}) AND replaces IS NOT NULL",
-    "SELECT id FROM item WHERE replaces IN ({0})",
-    "SELECT s.id FROM sidecar AS s JOIN item ON instr(item.path, s.stem || '.') = 1 WHERE item.id IN ({0})",
-    "SELECT copy_id AS id FROM compression WHERE recording_id IN ({0}) AND copy_id IS NOT NULL",
-    "SELECT recording_id AS id FROM compression WHERE copy_id IN ({0})",
-    "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM conversation WHERE id IN ({0}))",
-    "SELECT chunk.id FROM chunk WHERE session IN (SELECT session_id FROM recording WHERE id IN ({0}))",
-)
-"""Each finds what belongs to items that are known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +111,7 @@ def delivered_before(read: Reader, moment_us: int, kind: str, limit: int) -> tup
         f"SELECT part.id AS id, conversation_id FROM call {members} WHERE delivered_us < ? "
         "AND spoken_for = 'callspool' AND EXISTS (SELECT 1 FROM file WHERE item_id = part.id AND state = 'known') "
         "AND NOT EXISTS (SELECT 1 FROM job WHERE kind = 'call' AND key = conversation_id AND state != 'done') "
-        "AND NOT EXISTS (SELECT 1 FROM hold WHERE item_id IN (part.id, conversation_id)) "
-        "ORDER BY delivered_us LIMIT ?",
-        (moment_us, limit),
+        "AND part.id NOT IN (SELECT value FROM json_each(?)) ORDER BY delivered_us LIMIT ?",
+        (moment_us, among(held_items(read)), limit),
     )
     return tuple(row["id"] for row in rows)

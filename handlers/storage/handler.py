@@ -248,7 +248,7 @@ class LetGoHandler:
         """What is still to happen before a source may go; empty where nothing is."""
         found = records.copies(read, subject)
         home = self.places.home
-        if records.holds(read, [subject, *(copy.item for copy in found if copy.item is not None)]):
+        if {subject, *(copy.item for copy in found)}.intersection(records.held_items(read)):
             return "a part of it is on hold"
         there = [copy for copy in found if copy.place == home and copy.state == "verified"]
         if not any(copy.role == "sidecar" for copy in there):

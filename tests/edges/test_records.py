@@ -18,6 +18,7 @@ from handlers.records import (
     CallIdFixed,
     ChunkKnown,
     ConversationKnown,
+    Held,
     LeadPaired,
     Near,
     OldMarker,
@@ -26,6 +27,7 @@ from handlers.records import (
     SidecarKnown,
     Span,
     SpokenForByMarker,
+    Unheld,
     Unpaired,
     Unrefused,
 )
@@ -256,3 +258,18 @@ def test_no_neighbourhood_query_reads_a_whole_table(book: RecordsLedger) -> None
             steps = [step["detail"] for step in read.rows(f"EXPLAIN QUERY PLAN {sql}", args)]
             assert not [step for step in steps if step.startswith("SCAN")], sql
             assert not sql.count("coalesce") or any("lone" in step or "guessed" in step for step in steps)
+
+
+def test_a_hold_covers_what_joins_the_call_after_it(book: RecordsLedger) -> None:
+    put(book, recording(1, group="g"), conversation(2), lead(3), recording(4), conversation(5))
+    put(book, recording(6, group="g", side=Side.AGENT))
+    book.write(Held(3, "court"))
+    with book.view() as read:
+        assert records.held_items(read) == (3,)
+    book.write(Paired(2, "g", 0.99, ()), LeadPaired(2, 3, 0.99, ()))
+    with book.view() as read:
+        assert records.held_items(read) == (1, 2, 3, 6)
+        assert [records.hindrance(read, number) for number in (1, 4)] == ["held", ""]
+    book.write(Unheld(3))
+    with book.view() as read:
+        assert records.held_items(read) == ()
