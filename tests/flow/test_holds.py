@@ -132,7 +132,8 @@ def test_an_original_whose_grace_ends_while_it_is_held_stays_beside_its_copy(sit
 
 
 def test_sources_that_storage_has_stay(site: Site, crm: LoopbackCrm) -> None:
-    settings = {**PATIENT, "CALLSPOOL_STORAGE__AFTER": "remove", "CALLSPOOL_STORAGE__GRACE": "100ms"}
+    # A grace that outlasts the CRM: a call that it does not have when the grace ends is looked at an hour later.
+    settings = {**PATIENT, "CALLSPOOL_STORAGE__AFTER": "remove", "CALLSPOOL_STORAGE__GRACE": "5s"}
     with at_work(site, **settings) as daemon:
         before = hold_its_transcript_before_the_rest_comes(site, daemon)
         removed(daemon, "source.removed", 3)
