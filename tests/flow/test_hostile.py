@@ -12,6 +12,7 @@ from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import at_work
 from tests.fuzz.sounds import make_all
 from tests.fuzz.targets import hostile_documents, mutated
+from tests.support import audio
 from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
 
@@ -39,15 +40,38 @@ def seeded(site: Site, folder: Path) -> int:
         if data:
             put(site.conversations, f"transcript_{name.replace(' ', '_').replace(',', '')}.json".encode(), data)
             count += 1
+    chance, sounds = random.Random(5), every_container(folder)
     for number, raw in enumerate(NAMES):
         put(site.conversations, raw, b'{"n": %d}' % number)
-        count += 1
-    chance, sounds = random.Random(5), make_all(folder)
+        put(site.recordings, raw.removesuffix(b".json") + b".ogg", sounds[0][1] + bytes([number]))
+        count += 2
+    for name, data in sounds:
+        for what, spoilt in broken(data).items():
+            put(site.recordings, f"{what}-{name}".encode(), spoilt)
+            count += 1
     for number in range(MUTATIONS):
         name, data = sounds[number % len(sounds)]
         put(site.recordings, f"m{number}{Path(name).suffix}".encode(), mutated(data, chance.random) + bytes([number]))
         count += 1
     return count
+
+
+def every_container(folder: Path) -> list[tuple[str, bytes]]:
+    """One short file of each, of the rarer ones too."""
+    spoken = audio.talk([(0.2, 0.8)], 1, rate=audio.RATE)
+    audio.encode(folder / "a.aac", spoken, container="adts", codec="aac")
+    audio.encode(folder / "a.mka", spoken, container="matroska", codec="pcm_s16le")
+    return [*make_all(folder), *((name, (folder / name).read_bytes()) for name in ("a.aac", "a.mka"))]
+
+
+def broken(data: bytes) -> dict[str, bytes]:
+    """Cut after its head, in the middle and before its last byte; one bit flipped at four places."""
+    cuts = {f"cut-{at}": data[:at] for at in (16, len(data) // 2, len(data) - 1)}
+    for eighth in (0, 1, 4, 7):
+        flipped = bytearray(data)
+        flipped[len(data) * eighth // 8] ^= 1 << eighth
+        cuts[f"flipped-{eighth}"] = bytes(flipped)
+    return cuts
 
 
 def put(folder: Path, name: bytes, data: bytes) -> None:
@@ -69,7 +93,9 @@ def test_hostile_files_cost_themselves_and_nothing_else(site: Site, crm: Loopbac
         told = site.ask("failures")["failures"]
         assert told
         assert all(entry["fix"] for entry in told)
-    assert len(list(site.recordings.iterdir())) + len(list(site.conversations.iterdir())) == count + 2  # none lost
+    left = len(list(site.recordings.iterdir())) + len(list(site.conversations.iterdir()))
+    assert left == count + 2  # none lost
+    print(f"hostile: {count} inputs, crashes 0, lost {count + 2 - left}")
     assert not (site.folder / "pwned").exists()
     for line in daemon.lines:
         assert "\x1b" not in str(line.get("path", ""))

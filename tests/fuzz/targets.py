@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -271,6 +272,8 @@ def hostile_documents() -> Mapping[str, bytes]:
         "100,000 deep": b"[" * 100_000 + b"]" * 100_000,
         "100,000 deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
         "a million commas": b"{" + b'"a":[' + b"1," * 1_100_000 + b"1]}",
+        "a million objects": b'{"a":[' + b"{}," * 1_100_000 + b"{}]}",
+        "a gzip bomb": gzip.compress(b'{"a": "' + b"x" * (64 << 20) + b'"}', 1, mtime=0),
         "NaN": b'{"a": NaN}',
         "minus infinity": b'{"a": -Infinity}',
         "1e999": b'{"a": 1e999}',
