@@ -353,9 +353,14 @@ class CompressSettings(Section):
 
 
 class RetentionRule(Section):
-    """From this age on, counted from the CRM's acceptance of the call, these sources are removed."""
+    """From this age on, counted from when the call reached ``state``, these sources are removed.
+
+    ``delivered``: the CRM has accepted it. ``stored``: that, and every object of the call is verified in storage where
+    it belongs.
+    """
 
     after: Annotated[Duration, AfterValidator(_a_day)]
+    state: Literal["delivered", "stored"] = "delivered"
     remove: Annotated[tuple[Literal["recordings", "conversations", "leads"], ...], Field(min_length=1)]
 
 

@@ -45,7 +45,7 @@ def due(read: Reader, rules: Sequence[RetentionRule], limit: int = BATCH) -> tup
     for rule in rules:
         before_us = micros(read.now - rule.after)
         for folder in rule.remove:
-            ids = records.delivered_before(read, before_us, KINDS[folder], limit)
+            ids = records.delivered_before(read, before_us, KINDS[folder], limit, stored=rule.state == "stored")
             found.update(dict.fromkeys(ids, KINDS[folder]))
     items = [(read.item(number), kind) for number, kind in list(found.items())[:limit]]
     return tuple(Due(item.id, kind, item.name, item.size) for item, kind in items)

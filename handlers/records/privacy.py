@@ -99,9 +99,18 @@ _FILES = f"SELECT standing.id, group_key FROM {STANDING} AS standing JOIN record
 """Recordings, and the compressed copies that stand for them."""
 
 
-def delivered_before(read: Reader, moment_us: int, kind: str, limit: int) -> tuple[int, ...]:
+_STORED = (
+    "AND EXISTS (SELECT 1 FROM copy WHERE subject_id = conversation_id AND role = 'sidecar' AND state = 'verified') "
+    "AND NOT EXISTS (SELECT 1 FROM copy WHERE subject_id = conversation_id AND state != 'removed' AND "
+    "(state != 'verified' OR bound_for IS NOT NULL OR verified_us >= ? OR lost_us >= verified_us)) "
+)
+"""The whole call lay verified where it belongs before a moment, and nothing of it was found missing since."""
+
+
+def delivered_before(read: Reader, moment_us: int, kind: str, limit: int, *, stored: bool = False) -> tuple[int, ...]:
     """Items of a kind whose calls the CRM accepted before a moment, that still lie somewhere, have no open work, and
-    are on no hold: oldest first. Calls that others delivered are not ours to let go."""
+    are on no hold: oldest first. Calls that others delivered are not ours to let go. ``stored``: only where the whole
+    call was verified in storage before that moment as well."""
     members = {
         "recording": f"JOIN pairing USING (conversation_id) JOIN ({_FILES}) AS part USING (group_key)",
         "conversation": "JOIN conversation AS part ON part.id = conversation_id",
@@ -111,7 +120,8 @@ def delivered_before(read: Reader, moment_us: int, kind: str, limit: int) -> tup
         f"SELECT part.id AS id, conversation_id FROM call {members} WHERE delivered_us < ? "
         "AND spoken_for = 'callspool' AND EXISTS (SELECT 1 FROM file WHERE item_id = part.id AND state = 'known') "
         "AND NOT EXISTS (SELECT 1 FROM job WHERE kind = 'call' AND key = conversation_id AND state != 'done') "
+        f"{_STORED if stored else ''}"
         "AND part.id NOT IN (SELECT value FROM json_each(?)) ORDER BY delivered_us LIMIT ?",
-        (moment_us, among(held_items(read)), limit),
+        (moment_us, *([moment_us] * stored), among(held_items(read)), limit),
     )
     return tuple(row["id"] for row in rows)

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -222,13 +224,36 @@ def test_retention_removes_what_was_delivered_long_ago_and_nothing_else(site: Si
     assert site.command("config", "check", CALLSPOOL_RETENTION__RULES="[{after: 1h, remove: [leads]}]").returncode == 78
 
 
+def test_a_rule_for_what_is_stored_counts_from_the_proof_and_asks_for_the_whole_call(
+    site: Site, crm: LoopbackCrm
+) -> None:
+    with at_work(site) as daemon:
+        FieldCall(1).drop(site)
+        delivered(daemon, site)
+        sidecar = "SELECT 1 FROM copy WHERE role = 'sidecar' AND state = 'verified'"
+        eventually(lambda: site.rows(sidecar) and not site.rows(OPEN), "all is in the store")
+    site.environ["CALLSPOOL_RETENTION__RULES"] = "[{after: 90d, state: stored, remove: [recordings, conversations]}]"
+    _age(site, days=100)
+    assert site.ask("retention")["due"] == 0  # delivered long ago, proved today
+    _change(site, "UPDATE copy SET verified_us = verified_us - 100 * 86400000000")
+    assert site.ask("retention")["due"] == 2
+    _change(site, "UPDATE copy SET lost_us = verified_us + 1 WHERE role = 'audio'")
+    assert site.ask("retention")["due"] == 0
+    _change(site, "UPDATE copy SET lost_us = NULL, state = iif(role = 'audio', 'intended', state)")
+    assert site.ask("retention")["due"] == 0
+    site.environ["CALLSPOOL_RETENTION__RULES"] = "[{after: 90d, remove: [recordings, conversations]}]"
+    assert site.ask("retention")["due"] == 2
+
+
 def _age(site: Site, days: int) -> None:
     """As if every call had been delivered so long ago."""
-    import sqlite3
-    from contextlib import closing
+    _change(site, f"UPDATE call SET delivered_us = delivered_us - {days} * 86400000000")
 
+
+def _change(site: Site, sql: str) -> None:
+    """Change the ledger of a daemon that is stopped."""
     with closing(sqlite3.connect(site.folder / "state" / "ledger.db", isolation_level=None)) as ledger:
-        ledger.execute("UPDATE call SET delivered_us = delivered_us - ? * 86400000000", (days,))
+        ledger.execute(sql)
 
 
 @slow
