@@ -392,10 +392,14 @@ def _days(given: str) -> str:
     return given
 
 
+LEAST_TARGET_H, MOST_TARGET_H = 0.001, 1e9
+"""Bounds of a target, in hours: of less than a few seconds nothing can be said in percent."""
+
+
 class CollectSettings(Section):
     """What is counted and reported."""
 
-    target_hours: float | None = Field(default=None, gt=0)
+    target_hours: float | None = Field(default=None, ge=LEAST_TARGET_H, le=MOST_TARGET_H)
     counts: Literal["received", "usable", "unique", "delivered"] = "usable"
     stop_at_target: bool = False
     report_every: Timeout | None = None

@@ -20,6 +20,9 @@ HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 TIMELINE_DAYS = 30
 """Days by which a forecast is made."""
 
+FURTHEST_DAYS = 36_500
+"""Days from now after which a forecast says nothing."""
+
 
 def half_up(value: Fraction | int, digits: int) -> float:
     """A number rounded half up to so many digits."""
@@ -174,8 +177,8 @@ def pace(total: Total, recent_ms: int, target_hours: float | None, now: datetime
     remaining_ms = 0 if target_hours is None else target_hours * HOUR_MS - total.ms
     forecast = None
     if target_hours is not None and remaining_ms > 0 and recent_ms > 0:
-        ahead = begun * (remaining_ms / recent_ms)
-        forecast = now + ahead if ahead < timedelta(days=36_500) else None
+        days = begun / timedelta(days=1) * (remaining_ms / recent_ms)
+        forecast = now + timedelta(days=days) if days < FURTHEST_DAYS else None
     return Pace(
         lasted,
         total.conversations / hours if hours else 0.0,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from daemon.contract import Serving
 from handlers.collection.asked import Collection
+from handlers.settings import LEAST_TARGET_H, MOST_TARGET_H
 
 STATISTICS = "/statistics"
 
@@ -30,7 +31,9 @@ def routes(collection: Collection, serving: Serving) -> APIRouter:
 
     @router.get(STATISTICS, responses={200: {"content": {"application/json": {"example": EXAMPLE}}}})
     def statistics(
-        target_hours: Annotated[float | None, Query(gt=0, le=1e9, description="Hours to reach.")] = None,
+        target_hours: Annotated[
+            float | None, Query(ge=LEAST_TARGET_H, le=MOST_TARGET_H, description="Hours to reach.")
+        ] = None,
     ) -> dict[str, Any]:
         """Conversations, hours, sizes, and how far a target is."""
         with serving.view() as read:

@@ -19,8 +19,12 @@ from handlers.collection.export import as_csv, as_json
 from handlers.collection.files import replace_file
 from handlers.collection.report import hours_text, report_text
 from handlers.records import Part, any_mixed
+from handlers.settings import LEAST_TARGET_H, MOST_TARGET_H
 
-Target = Annotated[list[float] | None, typer.Option("--target", help="Hours to reach; may be given several times.")]
+Target = Annotated[
+    list[float] | None,
+    typer.Option("--target", min=LEAST_TARGET_H, max=MOST_TARGET_H, help="Hours to reach; may be given several times."),
+]
 Why = Annotated[str, typer.Option("--why", help="Kept in the journal beside the decision.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Since = Annotated[str, typer.Option("--since", help="Only calls that began then or later: an ISO time, or 7d.")]

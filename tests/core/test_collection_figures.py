@@ -177,3 +177,8 @@ def test_what_was_exported_can_be_taken_in() -> None:
 def test_savings_are_told_in_megabytes() -> None:
     said = savings_text({"total_size": 3 * MB, "compressed_size": MB, "original_size": 2 * MB, "savings": 5 * MB})
     assert [line.split()[-2] for line in said.splitlines()] == ["3.00", "1.00", "2.00", "5.00"]
+
+
+def test_a_target_that_lies_thousands_of_years_ahead_has_no_day() -> None:
+    now = AT + timedelta(days=29)
+    assert pace(Total(1, 3000, 1, AT, AT), 3000, 1e9, now).forecast is None

@@ -295,6 +295,7 @@ BAD: dict[str, tuple[str, str]] = {
     "pattern": ("match: {names: [{pattern: '('}]}", "match.names.0.pattern is '('; allowed is a regular expression"),
     "confidence": ("match: {confidence: 0.5}", "match.confidence"),
     "not a number": ("match: {confidence: .nan}", "allowed is a number"),
+    "a target of nothing": ("collect: {target_hours: 5e-324}", "allowed is greater than or equal to 0.001"),
     "infinite": ("collect: {target_hours: inf}", "allowed is a finite number"),
     "overflow": ("crm: {timeout: 99999999999999999999d}", "allowed is a duration shorter"),
     "no wait": ("crm: {timeout: 0s}", "allowed is a duration above zero"),
