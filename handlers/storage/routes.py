@@ -24,6 +24,23 @@ LOOK_S = 0.05
 
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Seconds to wait for it to be stored.")]
 
+FORM: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "minLength": 1, "description": "The recording."},
+                    "conversation_id": {"type": "string", "description": "What its conversation is called."},
+                },
+            }
+        }
+    },
+}
+"""What is sent to ``POST /audio/process``. It is read as a stream, so FastAPI cannot tell it from the signature."""
+
 
 def routes(intake: Intake, serving: Serving) -> APIRouter:
     """The routes."""
@@ -34,10 +51,8 @@ def routes(intake: Intake, serving: Serving) -> APIRouter:
         """Which store is used."""
         return storage_info(intake.settings, intake.s3)
 
-    @router.post(PROCESS, responses={507: {"description": "No room on the disk."}})
-    async def process(
-        request: Request, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S)] = WAIT_S
-    ) -> JSONResponse:
+    @router.post(PROCESS, responses={507: {"description": "No room on the disk."}}, openapi_extra={"requestBody": FORM})
+    async def process(request: Request, wait: Wait = WAIT_S) -> JSONResponse:
         """Take a recording (multipart, part ``file``); answers when it is safe, and stored if that is soon."""
         try:
             taken = await _take(intake, request)

@@ -57,6 +57,8 @@ def test_what_is_open_what_needs_the_token_and_what_the_command_line_says(
     assert said["summary"]["total_conversations"] == 1
     assert said["summary"]["total_minutes"] == 0.21
     assert said["progress"]["estimated_conversations_needed"] == 28_799
+    assert http.get("/statistics?target_hours=5e-324", token=False).status_code == 422
+    assert site.command("hours", "--target", "5e-324").returncode == 2
     assert site.ask("hours", "--target", "100")["summary"] == said["summary"]
     assert 'callspool_audio_seconds{kind="usable"} 12.5' in http.get("/metrics", token=False).text
     for path in ("/api/v1/status", "/api/v1/calls", "/api/v1/journal", "/openapi.json"):
@@ -107,6 +109,8 @@ def test_a_body_that_is_none_of_its_kind_gets_an_answer_that_the_api_declares(
     paths: Any = http.get("/openapi.json").json()["paths"]
     acts = {path: verbs["post"]["responses"] for path, verbs in paths.items() if "post" in verbs}
     assert {"/api/v1/retry", "/api/v1/match/accept", "/audio/process"} <= set(acts)
+    form: Any = paths["/audio/process"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file"]
     for path, declared in acts.items():
         for content in (b"\x80\xff", b"[]", b"{", b""):
             headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
