@@ -25,7 +25,7 @@ from daemon.config import Loaded, MachineConfig, load, read_secret
 from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject, Trouble
 from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
 from daemon.health import Health
-from daemon.ledger import hold, jobs, pause
+from daemon.ledger import hold, jobs, pause, upkeep
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.outlet import Asked, Live, Outlet, serve
@@ -519,6 +519,8 @@ class Daemon:
             self.ledger.add_jobs_later([replace(job, due=due) for job in wanted])
 
     def _give_up(self, error: Exception) -> None:
+        if isinstance(error, LedgerDamaged):
+            upkeep.suspect(self.ledger.paths.ledger)
         if isinstance(error, CallspoolError):
             self._fatal = error
         else:

@@ -259,8 +259,12 @@ class Ledger:
 
     def copy(self, target: Path) -> None:
         """A whole, checked copy at ``target``."""
-        with closing(open_for_reading(self.paths.ledger)) as connection:
-            upkeep.copy_to(connection, target)
+        try:
+            with closing(open_for_reading(self.paths.ledger)) as connection:
+                upkeep.copy_to(connection, target)
+        except LedgerDamaged:
+            upkeep.suspect(self.paths.ledger)
+            raise
         size = target.stat().st_size
         self.write("ledger.copied", lambda tx: tx.journal(Event("ledger.copied", {"size_bytes": size})))
 

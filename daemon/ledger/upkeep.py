@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -18,11 +18,17 @@ KEEP_DAILY = 7
 """Daily copies kept; a week covers a long weekend nobody looked."""
 
 
-def quick_check(path: Path) -> str | None:
-    """What SQLite's own check finds wrong with the ledger at ``path``; None when nothing is."""
+CHECKED_AT_START = 1_000_000_000
+"""Bytes up to which a ledger is checked whole at every start. The check reads every page, and a start that takes
+minutes is one that a supervisor breaks off: a larger one is checked whole with its daily copy, and at the start after
+damage was met."""
+
+
+def quick_check(path: Path, table: str | None = None) -> str | None:
+    """What SQLite's own check finds wrong with a ledger, or with one table of it; None when nothing is."""
     try:
         with closing(open_for_reading(path)) as connection:
-            rows = connection.execute("PRAGMA quick_check(1)").fetchall()
+            rows = connection.execute(f"PRAGMA quick_check({1 if table is None else table})").fetchall()
     except sqlite3.DatabaseError as error:
         if isinstance(translate(error), LedgerDamaged):
             return str(error)
@@ -129,7 +135,12 @@ def keep_host(path: Path, host_id: str) -> None:
 def _trouble(path: Path, copies: Path) -> str | None:
     """What is wrong with the ledger; an absent or empty one is a new one, unless there are copies of it."""
     if path.exists() and path.stat().st_size > 0:
-        return None if quick_check(path) is None else "damaged"
+        large = path.stat().st_size > CHECKED_AT_START and not _suspicion(path).exists()
+        if quick_check(path, "meta" if large else None) is not None:
+            return "damaged"
+        if not large:
+            _suspicion(path).unlink(missing_ok=True)
+        return None
     return "lost" if daily_copies(copies) else None
 
 
@@ -151,6 +162,16 @@ def _restore(path: Path, copies: Path, now: datetime, found: str) -> None:
         _fsync(fresh)
         fresh.replace(path)
         _fsync(path.parent)
+
+
+def suspect(path: Path) -> None:
+    """Damage was met: the next start checks the whole ledger."""
+    with suppress(OSError):  # a disk that takes nothing more: what was met is met again
+        _write(_suspicion(path), b"")
+
+
+def _suspicion(path: Path) -> Path:
+    return path.with_name(path.name + ".suspect")
 
 
 def _note(path: Path) -> Path:

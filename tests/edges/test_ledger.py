@@ -454,10 +454,11 @@ def test_daily_copies_are_made_once_a_day_and_pruned(house: Toy) -> None:
 # ------------------------------------------------------------------------------------------------ damage and hold
 
 
-def damage_page(path: Path) -> None:
+def damage_page(path: Path, first: int = 1) -> None:
+    """Every page from the ``first`` on; 0 is the header's."""
     with path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
-        for page in range(1, file.tell() // 4096):
+        for page in range(first, file.tell() // 4096):
             file.seek(page * 4096)
             file.write(b"\xff" * 200)
 
@@ -511,6 +512,25 @@ def test_without_a_copy_a_damaged_ledger_starts_empty_and_holds(tmp_path: Path, 
         assert house.noted() == {}
         assert house.ledger.host_id == host, "what it wrote elsewhere is still its own"
         assert "no copy to restore" in str(house.ledger.hold)
+
+
+def test_a_large_ledger_is_checked_whole_once_damage_was_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And starts at once otherwise: a check of every page would take longer than a supervisor waits."""
+    monkeypatch.setattr(upkeep, "CHECKED_AT_START", 1)
+    with toy(tmp_path, start=False) as house:
+        note(house, "old")
+        copy = house.ledger.daily_copy()
+        house.ledger.write("test.many", notes(*(f"{'n' * 500}{n}" for n in range(2000))))
+        paths = house.paths
+    assert copy is not None
+    damage_page(paths.ledger, first=paths.ledger.stat().st_size // 4096 - 20)
+    with toy(tmp_path, start=False) as house:
+        assert house.ledger.hold is None, "nobody met it yet"
+        with pytest.raises(LedgerDamaged):
+            house.ledger.copy(tmp_path / "copy.db")
+    with toy(tmp_path, start=False) as house:
+        assert house.noted() == {"old": 1}
+        assert copy.name in str(house.ledger.hold)
 
 
 @pytest.mark.parametrize("step", ["noted", "moved", "restored"])
