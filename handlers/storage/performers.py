@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
+from urllib.parse import unquote
 
 from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Reader, Receipt, sync_folder
 from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
@@ -26,8 +28,8 @@ class InParts(Store, Protocol):
         """The id of an upload for this key: the one that was begun already, else a new one."""
         ...
 
-    def bears(self, key: str, metadata: Mapping[str, str]) -> bool:
-        """Whether the object says all of this of itself."""
+    def about(self, key: str) -> Mapping[str, str]:
+        """The metadata that the object bears."""
         ...
 
     def abort(self, key: str, upload_id: str) -> None:
@@ -177,10 +179,33 @@ def put_s3(s3: InParts, one: Mapping[str, Any], content: Content, described: Des
     except KeyConflict:
         if "lost_at" in one:
             return s3.put(key, content, described, over=True)
-        same = {name: described.metadata.get(name, "") for name in ("host-id", "conversation", "role")}
-        if one["role"] == "audio" or not all(same.values()) or not s3.bears(key, same):
+        if not _is_our_paper(s3, key, described.metadata):
             raise
         return s3.put(key, content, described, over=True)
+
+
+PAPER_BYTES = 1 << 20
+"""More than any paper of ours has."""
+
+
+def _is_our_paper(s3: InParts, key: str, ours: Mapping[str, str]) -> bool:
+    """Whether what lies there was written by this host about the same call. A service that keeps no metadata, or has
+    lost it, gives the paper itself: it names its conversation, and the sidecar its host."""
+    same = {name: ours.get(name, "") for name in ("host-id", "conversation", "role")}
+    if same["role"] == "audio" or not all(same.values()):
+        return False
+    told = s3.about(key)
+    if "host-id" in told or same["role"] not in ("metadata", "sidecar"):
+        return same.items() <= told.items()
+    with s3.open(key, 0, PAPER_BYTES) as file:
+        try:
+            paper = json.loads(file.read())
+        except ValueError:
+            return False
+    mine = {"conversation_id": unquote(same["conversation"])}
+    if same["role"] == "sidecar":
+        mine["host_id"] = same["host-id"]
+    return isinstance(paper, dict) and all(paper.get(name) == value for name, value in mine.items())
 
 
 LEFT_BEHIND = "what a try before it left in the local store was let go"

@@ -76,10 +76,9 @@ class S3Store:
                 raise ContentMoved("the file changed after it was hashed")
             return self._put_whole(key, data, described, over=over)
 
-    def bears(self, key: str, metadata: Mapping[str, str]) -> bool:
-        """Whether the object says all of this of itself."""
-        told = {name.lower(): text for name, text in self.head(key).get("Metadata", {}).items()}
-        return metadata.items() <= told.items()
+    def about(self, key: str) -> Mapping[str, str]:
+        """The metadata that the object bears; nothing where the service keeps none."""
+        return {name.lower(): text for name, text in self.head(key).get("Metadata", {}).items()}
 
     def begin(self, key: str, described: Described) -> str:
         """The id of an upload in parts for this key: one that was begun is taken up, others of the key are aborted."""

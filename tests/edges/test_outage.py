@@ -48,7 +48,7 @@ class Site:
         s3 = {"bucket": BUCKET, "endpoint_url": url, "timeout": "2s", "part_size": "5MB", "pace": pace}
         self.settings = StorageSettings.model_validate({"backend": "s3", "s3": s3, **settings})
         self.recordings = folder / "recordings"
-        self.recordings.mkdir()
+        self.recordings.mkdir(exist_ok=True)
         self.events: list[Event] = []
         self.fatal: list[Exception] = []
         self.dropped: dict[str, str] = {}
@@ -193,6 +193,39 @@ def test_an_hour_without_s3_loses_nothing_and_drains_oldest_first_by_itself(
     assert len(moved) == calls
     assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
     assert len(stored(proxy)) == OBJECTS * calls
+
+
+@pytest.mark.parametrize(("kept", "metadata"), [(True, True), (True, False), (False, False)])
+def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
+    tmp_path: Path, proxy: Awkward, kept: bool, metadata: bool
+) -> None:
+    """Also where the service forgot what each object said of itself; another host's sidecar stays what it is."""
+
+    def forget(_request: Request, headers: dict[str, str]) -> None:
+        for name in [name for name in headers if name.lower().startswith("x-amz-meta-")]:
+            del headers[name]
+
+    if not metadata:
+        proxy.change = forget
+    site = Site(tmp_path, proxy.url)
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+    before = stored(proxy)
+    paths = StatePaths(tmp_path / "state")
+    for path in tmp_path.joinpath("state").iterdir():
+        if path.is_file() and not (kept and path == paths.host):
+            path.unlink()
+    site.clock.advance(timedelta(hours=1))  # so that the papers say something else
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        stranded = site.rows("SELECT role FROM copy WHERE reason != ''")
+        site.every_copy_lies_there()
+    assert [row["role"] for row in stranded] == ([] if kept else ["sidecar"])
+    after = stored(proxy)
+    changed = {key.rpartition("_")[2] for key in before if after[key] != before[key]}
+    assert changed == {"metadata.json"}
 
 
 def test_with_s3_away_and_the_disk_full_sources_wait_and_are_stored_when_either_is_back(
