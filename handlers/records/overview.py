@@ -217,7 +217,7 @@ def pauses(read: Reader) -> tuple[Pause, ...]:
 def ambiguous(read: Reader, count: int) -> tuple[tuple[int, str, Mapping[str, Any]], ...]:
     """Held calls, oldest first: the call, whether the recording or the lead is in question, and its candidates."""
     rows = read.rows(
-        "SELECT conversation_id, recording, lead, explanation FROM verdict "
+        "SELECT conversation_id, recording, lead, explanation FROM verdict INDEXED BY verdict_open "
         "WHERE (recording IN ('waiting', 'ambiguous') OR lead IN ('waiting', 'ambiguous')) "
         "AND 'ambiguous' IN (recording, lead) ORDER BY conversation_id LIMIT ?",
         (count,),
