@@ -149,12 +149,33 @@ FILES = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(files=FILES, excluded=st.sets(st.integers(0, 5)), delivered=st.sets(st.integers(0, 5)))
+OF_LEDGERS = given(files=FILES, excluded=st.sets(st.integers(0, 5)), delivered=st.sets(st.integers(0, 5)))
+QUIETLY = settings(suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+
+
+@settings(QUIETLY, max_examples=60)
+@OF_LEDGERS
 def test_all_places_agree_on_the_hours(
     files: list[tuple[int, Side, int, tuple[str, ...], int]], excluded: set[int], delivered: set[int]
 ) -> None:
     """The sums, the statistics, the days, the parts, the export and the report, against adding up by hand."""
+    _all_agree(files, excluded, delivered)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(QUIETLY, max_examples=10_000)
+@OF_LEDGERS
+def test_all_places_agree_on_the_hours_of_ten_thousand_ledgers(
+    files: list[tuple[int, Side, int, tuple[str, ...], int]], excluded: set[int], delivered: set[int]
+) -> None:
+    """The same, an hour long."""
+    _all_agree(files, excluded, delivered)
+
+
+def _all_agree(
+    files: list[tuple[int, Side, int, tuple[str, ...], int]], excluded: set[int], delivered: set[int]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         book = RecordsLedger(Path(folder))
         try:
