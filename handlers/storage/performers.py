@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Reader, Receipt, sync_folder
 from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
 from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded, copy_at
-from handlers.storage.content import OfCopy, OfItem, OfText, digest_of
+from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, read_exactly
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Closed, Health, Hours
@@ -171,17 +171,32 @@ class PutPerformer(_Sure):
 
 def put_s3(s3: InParts, one: Mapping[str, Any], content: Content, described: Described) -> Stored:
     """Put it. A paper of this host's for this very call that lies there is replaced, though the ledger forgot it: one
-    that was restored from a copy does not know what was written since. So is whatever took the place of an object that
-    the ledger knew as verified there, once a person asked for that. Raises KeyConflict for anything else."""
+    that was restored from a copy does not know what was written since. So is the beginning of what is meant, which a
+    service leaves that was killed in the middle, and whatever took the place of an object that the ledger knew as
+    verified there, once a person asked for that. Raises KeyConflict for anything else."""
     key = one["keys"]["s3"]
     try:
         return s3.put(key, content, described, over=one["over"])
     except KeyConflict:
-        if "lost_at" in one:
-            return s3.put(key, content, described, over=True)
-        if not _is_our_paper(s3, key, described.metadata):
+        ours = "lost_at" in one or _is_our_paper(s3, key, described.metadata)
+        if not ours and not _is_beginning(s3, key, content, described.size):
             raise
         return s3.put(key, content, described, over=True)
+
+
+def _is_beginning(s3: InParts, key: str, content: Content, size: int) -> bool:
+    """Whether what lies there is shorter than the ``size`` bytes that are meant, and all of it their beginning."""
+    found = s3.find(key)
+    if found is None or found.size >= size:
+        return False
+    left = found.size
+    with s3.open(key) as there, content.open() as meant:
+        while left:
+            block = min(left, BLOCK)
+            if read_exactly(there, block) != read_exactly(meant, block):
+                return False
+            left -= block
+    return True
 
 
 PAPER_BYTES = 1 << 20

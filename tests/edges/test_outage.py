@@ -228,6 +228,45 @@ def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
     assert changed == {"metadata.json"}
 
 
+@pytest.mark.parametrize("cut", [0, 1000])
+def test_what_a_killed_service_left_of_an_object_is_made_whole(tmp_path: Path, proxy: Awkward, cut: int) -> None:
+    site = Site(tmp_path, proxy.url)
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+    whole = stored(proxy)
+    held = client(proxy.upstream)
+    (key,) = [key for key in whole if key.endswith(".ogg")]
+    for path in tmp_path.joinpath("state").iterdir():
+        if path.is_file():
+            path.unlink()
+    held.put_object(Bucket=BUCKET, Key=key, Body=whole[key][:cut])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        assert not site.rows("SELECT 1 FROM copy WHERE role = 'audio' AND reason != ''")
+        site.every_copy_lies_there()
+    assert stored(proxy)[key] == whole[key]
+
+
+def test_another_recording_under_its_key_stays_and_waits_for_a_person(tmp_path: Path, proxy: Awkward) -> None:
+    site = Site(tmp_path, proxy.url)
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+    (key,) = [key for key in stored(proxy) if key.endswith(".ogg")]
+    for path in tmp_path.joinpath("state").iterdir():
+        if path.is_file():
+            path.unlink()
+    client(proxy.upstream).put_object(Bucket=BUCKET, Key=key, Body=b"somebody's")
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        assert site.rows("SELECT 1 FROM copy WHERE role = 'audio' AND place = 'local' AND reason != ''")
+        assert site.safe() == 1
+    assert stored(proxy)[key] == b"somebody's"
+
+
 def test_with_s3_away_and_the_disk_full_sources_wait_and_are_stored_when_either_is_back(
     tmp_path: Path, proxy: Awkward
 ) -> None:
