@@ -292,10 +292,7 @@ class MovePerformer(_Sure):
         payload, stores = _payload(effect), self._stores
         one, began_s = payload["object"], self._stores.clock.monotonic()
         assert stores.s3 is not None
-        content: Content = OfCopy(stores.local, payload["local"])
-        upload_id = _upload_id(effect)
-        if one["item"] is not None and stores.local.find(payload["local"]) is None:
-            content = stores.content(one)  # an older ledger takes for waiting what had moved since
+        content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
         try:
             stored = put_s3(stores.s3, one, content, stores.described(one, upload_id))
         except Unacceptable as error:

@@ -228,24 +228,6 @@ def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
     assert changed == {"metadata.json"}
 
 
-def test_a_recording_that_is_gone_from_the_local_store_before_it_moved_is_put_from_its_source(
-    tmp_path: Path, proxy: Awkward
-) -> None:
-    site = Site(tmp_path, proxy.url)
-    proxy.answer = lambda _request: (500, {}, b"")
-    with site.at_work():
-        site.drop(1)
-        site.pass_time(timedelta(minutes=1))
-        (kept,) = (tmp_path / "uploads").rglob("*.ogg")
-        kept.unlink()
-        proxy.answer = lambda _request: None
-        for _ in range(5):
-            site.pass_time(timedelta(minutes=1))
-        eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for NOTNULL"), "all has moved")
-        site.every_copy_lies_there()
-    assert len(stored(proxy)) == OBJECTS
-
-
 @pytest.mark.parametrize("cut", [0, 1000])
 def test_what_a_killed_service_left_of_an_object_is_made_whole(tmp_path: Path, proxy: Awkward, cut: int) -> None:
     site = Site(tmp_path, proxy.url)
