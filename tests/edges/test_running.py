@@ -135,7 +135,7 @@ def _folder(tx: WriteTx) -> None:
     tx.execute("INSERT OR REPLACE INTO folder (id, root_id, path) VALUES (1, 9, x'')")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CHANGES)
 def test_they_say_what_counting_says(changes: list[tuple[str, tuple[object, ...] | str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +167,7 @@ RECORDED = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDED, st.one_of(st.none(), MOMENTS), st.one_of(st.none(), MOMENTS), MOMENTS)
 def test_sums_of_quarters_are_those_of_the_calls(
     files: list[tuple[int, int, Side, int, bool]], since: int | None, reset: int | None, waited: int
