@@ -69,7 +69,8 @@ class Schedule:
         else:
             trigger = cron(scheduled.cron, scheduled.timezone)
             if missed(trigger, last, now):
-                add(run, "date", run_date=now, args=args, misfire_grace_time=None)
+                add(run, trigger, args=args, misfire_grace_time=None, next_run_time=now)
+                return
         add(run, trigger, args=args, misfire_grace_time=None)
 
     def _copy_once(self) -> None:
