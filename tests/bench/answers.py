@@ -27,12 +27,11 @@ import httpx
 from handlers.demo.crm import LoopbackCrm
 from tests.bench.figures import Report, median, options
 from tests.bench.many_calls import Calls, many_calls, subject_in_the_middle
+from tests.support.browser import TOKEN
 from tests.support.calls import FieldCall
 from tests.support.process import DaemonProcess, Site
 
 MOST_VERB_S, MOST_PAGE_MS, MOST_DECISION_MS = 0.4, 300.0, 20.0
-
-TOKEN = "a-token-of-sixteen"
 
 EVERY_S = 0.5
 """Between two calls that are dropped."""

@@ -8,7 +8,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,24 @@ def plain_site(folder: Path, **settings: str) -> Site:
     for name in QUICK.keys() - {"CALLSPOOL_WATCH__TIMEZONE", "CALLSPOOL_LOG__FORMAT"} - settings.keys():
         del site.environ[name]
     return site
+
+
+@contextmanager
+def kept_or_made(folder: Path, kept: Path | None, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A folder with what ``make`` puts there, a ledger among it: ``kept`` where given, made where it is not there yet;
+    else one below ``folder``, removed afterwards.
+
+    A kept ledger that the program does not know any more (migrations) is removed by hand; what lies beside it may stay.
+    """
+    if kept is None:
+        with workshop(folder) as made:
+            make(made)
+            yield made
+    else:
+        kept.mkdir(parents=True, exist_ok=True)
+        if not (kept / "state").exists():
+            make(kept)
+        yield kept
 
 
 class Recordings:

@@ -22,7 +22,7 @@ from daemon.clock import SystemClock
 from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx
-from tests.bench.figures import options, workshop
+from tests.bench.figures import kept_or_made, options
 
 A_FOLDER = 1000
 """Files in a folder."""
@@ -127,18 +127,9 @@ def _know(tx: WriteTx, folder_id: int, path: str, stat: tuple[int, int, int, int
 
 @contextmanager
 def known(folder: Path, files: int, kept: Path | None) -> Iterator[Known]:
-    """A tree and its ledger: in ``kept`` where given, which makes what is missing there; else removed afterwards.
-
-    A kept ledger that the program does not know any more (migrations) is removed by hand; the tree may stay.
-    """
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        if not (kept / "state").exists():
-            make_known(kept, files)
-        yield Known(kept / "tree", kept / "state", 1)
-    else:
-        with workshop(folder) as made:
-            yield make_known(made, files)
+    """A tree and its ledger, as ``kept_or_made`` has them."""
+    with kept_or_made(folder, kept, lambda made: make_known(made, files)) as there:
+        yield Known(there / "tree", there / "state", 1)
 
 
 def million_options(doc: str) -> argparse.ArgumentParser:
