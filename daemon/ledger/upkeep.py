@@ -110,20 +110,22 @@ def forget(path: Path) -> None:
 
 def read_beat(path: Path) -> int:
     """How often the ledger that worked here last was found alive; 0 where nobody wrote it down."""
-    try:
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return 0
+    text = _word(path)
     return int(text) if text.isdecimal() else 0
 
 
 def read_host(path: Path) -> str | None:
     """The host id of the ledger that worked here last; None where none was kept."""
-    try:
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+    text = _word(path)
     return text if re.fullmatch(r"[0-9a-f]{16}", text) else None
+
+
+def _word(path: Path) -> str:
+    """What was put beside the ledger; empty where that cannot be read."""
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def keep_host(path: Path, host_id: str) -> None:

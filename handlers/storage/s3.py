@@ -57,8 +57,7 @@ class S3Store:
             answer = self._service.call("head_object", Key=key)
         except Vanished:
             return None
-        metadata = {name.lower(): text for name, text in answer.get("Metadata", {}).items()}
-        return Found(key, int(answer["ContentLength"]), metadata.get("sha256"))
+        return Found(key, int(answer["ContentLength"]), _metadata(answer).get("sha256"))
 
     def put(self, key: str, content: Content, described: Described, *, over: bool = False) -> Stored:
         """In one piece, or in parts where it is larger than ``part_size``. What was damaged there is overwritten."""
@@ -78,7 +77,7 @@ class S3Store:
 
     def about(self, key: str) -> Mapping[str, str]:
         """The metadata that the object bears; nothing where the service keeps none."""
-        return {name.lower(): text for name, text in self.head(key).get("Metadata", {}).items()}
+        return _metadata(self.head(key))
 
     def begin(self, key: str, described: Described) -> str:
         """The id of an upload in parts for this key: one that was begun is taken up, others of the key are aborted."""
@@ -353,6 +352,11 @@ def _other(found: Found | None, described: Described) -> KeyConflict:
     if found is not None and found.sha256 == described.sha256:
         return Damaged("what lies in S3 under that key is damaged")
     return KeyConflict("another object lies in S3 under that key")
+
+
+def _metadata(answer: Mapping[str, Any]) -> dict[str, str]:
+    """What an object bears, by names in small letters: some services change them."""
+    return {name.lower(): text for name, text in answer.get("Metadata", {}).items()}
 
 
 def _base64(digest: bytes) -> str:
