@@ -64,14 +64,14 @@ class Schedule:
     def _add(self, scheduled: Scheduled, now: datetime) -> None:
         add, run, args = self._scheduler.add_job, self._memory.run_scheduled, [scheduled.job]
         last = self._memory.last_run(scheduled.job)
+        at_once: dict[str, datetime] = {}
         if scheduled.every is not None:
             trigger = interval(scheduled.every, max(last + scheduled.every, now))
         else:
             trigger = cron(scheduled.cron, scheduled.timezone)
             if missed(trigger, last, now):
-                add(run, trigger, args=args, misfire_grace_time=None, next_run_time=now)
-                return
-        add(run, trigger, args=args, misfire_grace_time=None)
+                at_once["next_run_time"] = now
+        add(run, trigger, args=args, misfire_grace_time=None, **at_once)
 
     def _copy_once(self) -> None:
         try:
