@@ -150,14 +150,13 @@ def assign(
     }
 
 
-def clouded(near: Neighbourhood, decisions: Iterable[Decision]) -> bool:
+def clouded(near: Neighbourhood, decisions: Collection[Decision]) -> bool:
     """Whether a decision may stay open for no other reason than partners that were too faint to be followed."""
-    every = list(decisions)
     heard = near.recording_faint and not near.recording_outside
     asked = near.lead_faint and not near.lead_outside
     return bool(
-        (heard and any(one.recording.group is None and "at_least" in one.recording.explanation for one in every))
-        or (asked and any(one.lead.lead is None and "at_least" in one.lead.explanation for one in every))
+        (heard and any(one.recording.group is None and "at_least" in one.recording.explanation for one in decisions))
+        or (asked and any(one.lead.lead is None and "at_least" in one.lead.explanation for one in decisions))
     )
 
 

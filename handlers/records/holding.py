@@ -63,7 +63,7 @@ def among(ids: Iterable[int]) -> str:
 def whole_calls(read: Reader, seeds: Sequence[int]) -> tuple[int, ...]:
     """These items with all that belongs to the same calls: partners, sides, side documents, pieces, other versions."""
     known: dict[int, None] = dict.fromkeys(seeds)
-    before = -1
+    before = 0
     while len(known) > before:
         before = len(known)
         ids = (among(known),)
