@@ -53,6 +53,15 @@ def hold_its_transcript_before_the_rest_comes(site: Site, daemon: DaemonProcess)
     return files(site, HELD)
 
 
+def deliver_and_compress_both(site: Site, daemon: DaemonProcess) -> None:
+    """Recording and transcript of each call delivered, and compression told to begin."""
+    for call in (HELD, FREE):
+        drop_recording(site, call)
+        call.drop_transcript(site)
+    delivered(daemon, site, 2)
+    assert site.command("compress").returncode == 0
+
+
 def aged(site: Site) -> None:
     """As if every call had been delivered a week ago."""
     with closing(sqlite3.connect(site.folder / "state" / "ledger.db", isolation_level=None)) as ledger:
@@ -80,11 +89,7 @@ def test_retention_removes_nothing_of_it(site: Site, crm: LoopbackCrm) -> None:
 @slow
 def test_retention_leaves_the_copy_that_stands_for_its_recording(site: Site, crm: LoopbackCrm) -> None:
     with at_work(site, **TIERS, CALLSPOOL_COMPRESS__KEEP_ORIGINAL="0s") as daemon:
-        for call in (HELD, FREE):
-            drop_recording(site, call)
-            call.drop_transcript(site)
-        delivered(daemon, site, 2)
-        assert site.command("compress").returncode == 0
+        deliver_and_compress_both(site, daemon)
         removed(daemon, "original.removed", 2)
         eventually(lambda: len(site.rows("SELECT 1 FROM compression WHERE copy_id IS NOT NULL")) == 2, "copies known")
         before = files(site, HELD)
@@ -110,11 +115,7 @@ def test_compression_does_not_touch_what_joined_it(site: Site, crm: LoopbackCrm)
 
 def test_an_original_whose_grace_ends_while_it_is_held_stays_beside_its_copy(site: Site, crm: LoopbackCrm) -> None:
     with at_work(site, **TIERS) as daemon:
-        for call in (HELD, FREE):
-            drop_recording(site, call)
-            call.drop_transcript(site)
-        delivered(daemon, site, 2)
-        assert site.command("compress").returncode == 0
+        deliver_and_compress_both(site, daemon)
         removed(daemon, "recording.compressed", 2)
         eventually(lambda: len(files(site, HELD)) == 3 and site.idle(), "original and copy lie there")
         site.ask("hold", "add", HELD.transcript_name)
