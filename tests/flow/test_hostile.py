@@ -95,7 +95,9 @@ def test_hostile_files_cost_themselves_and_nothing_else(site: Site, crm: Loopbac
         assert all(entry["fix"] for entry in told)
     left = len(list(site.recordings.iterdir())) + len(list(site.conversations.iterdir()))
     assert left == count + 2  # none lost
-    print(f"hostile: {count} inputs, crashes 0, lost {count + 2 - left}")
+    crashes = sum(line["event"] in ("defect.caught", "daemon.failed") for line in daemon.lines)
+    assert crashes == 0
+    print(f"hostile: {count} inputs, crashes {crashes}, lost {count + 2 - left}")
     assert not (site.folder / "pwned").exists()
     for line in daemon.lines:
         assert "\x1b" not in str(line.get("path", ""))
