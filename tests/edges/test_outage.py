@@ -228,7 +228,8 @@ def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
     assert changed == {"metadata.json"}
 
 
-def test_what_a_killed_service_left_of_an_object_is_made_whole(tmp_path: Path, proxy: Awkward) -> None:
+@pytest.mark.parametrize("cut", [0, 1000])
+def test_what_a_killed_service_left_of_an_object_is_made_whole(tmp_path: Path, proxy: Awkward, cut: int) -> None:
     site = Site(tmp_path, proxy.url)
     with site.at_work():
         site.drop(1)
@@ -239,7 +240,7 @@ def test_what_a_killed_service_left_of_an_object_is_made_whole(tmp_path: Path, p
     for path in tmp_path.joinpath("state").iterdir():
         if path.is_file():
             path.unlink()
-    held.put_object(Bucket=BUCKET, Key=key, Body=whole[key][:1000])
+    held.put_object(Bucket=BUCKET, Key=key, Body=whole[key][:cut])
     with site.at_work():
         site.drop(1)
         site.pass_time(timedelta(minutes=1))
