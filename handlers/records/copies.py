@@ -105,6 +105,11 @@ def bound_copies(read: Reader, limit: int) -> tuple[Copy, ...]:
     return tuple(_copy_of(row) for row in rows)
 
 
+def papers_gone(read: Reader, reason: str) -> tuple[Copy, ...]:
+    """Copies of what callspool itself wrote that were to move to S3 and cannot, for this reason."""
+    return tuple(copy for copy in troubled_copies(read) if copy.bound_for and not copy.item and copy.reason == reason)
+
+
 def troubled_copies(read: Reader) -> tuple[Copy, ...]:
     """Copies that wait for a person: stranded in the local store, or in conflict."""
     rows = read.rows(

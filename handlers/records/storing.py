@@ -122,6 +122,18 @@ class CopyLost:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyGone:
+    """It was to move to S3, and is not in the local store any more: what it was to become is to be put another way."""
+
+    key: str
+    reason: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down: it is bound for nowhere, and what is put in its stead is another effect."""
+        _update(tx, _LOCAL, (self.key,), state="removed", reason=self.reason, bound_for=None, lost_us=micros(tx.now))
+
+
+@dataclass(frozen=True, slots=True)
 class Stranded:
     """A copy in the local store cannot go where it is bound for, until a person says so."""
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
 from handlers import records
-from handlers.records import Copy, CopyIntended, StorageNamed
+from handlers.records import Copy, CopyGone, CopyIntended, StorageNamed
 from handlers.settings import StorageSettings
 from handlers.storage.documents import stamp
+from handlers.storage.local import NOT_HERE
 from handlers.storage.members import Members, members_of_call, members_of_recording
 from handlers.storage.pace import Hours
 from handlers.storage.planning import Places, Planner, Wanted, is_safe
@@ -130,6 +131,16 @@ def intended(places: Places, place: str, subject: int, wanted: Wanted) -> CopyIn
     )
 
 
+def storing_job(read: Reader, subject: int) -> JobSpec:
+    """The job that stores what belongs to a subject now: the newest version's, the call's that claims a recording."""
+    if not records.is_recording(read, subject):
+        while (newer := records.replaced_by(read, subject)) is not None:
+            subject = newer
+        return JobSpec(STORE, str(subject))
+    pairing = records.pairing_of_group(read, records.recording(read, subject).group)
+    return JobSpec(LONE, str(subject)) if pairing is None else JobSpec(STORE, str(pairing.conversation_id))
+
+
 def begin(read: Reader, places: Places, one: dict[str, Json], dest: str = STORAGE) -> Effect:
     """Ask the service for the id of an upload in parts, or take up the one that was begun for this key."""
     keys: Any = one["keys"]
@@ -158,11 +169,16 @@ class DrainHandler:
     kinds = (DRAIN,)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
-        """The oldest that may move, each let go after it was verified; then again."""
+        """The oldest that may move, each let go after it was verified; then again. What callspool wrote itself and is
+        gone from the local store is written again."""
         del job
         self.refresh(read)
         if self.places.home != "s3":
             return Planned()
+        gone = records.papers_gone(read, NOT_HERE)
+        if gone:
+            again = dict.fromkeys(storing_job(read, copy.subject) for copy in gone)
+            return Planned(tuple(CopyGone(copy.key, NOT_HERE) for copy in gone), then=(*again, JobSpec(DRAIN, S3)))
         found = records.bound_copies(read, BATCH)
         if not found:
             return Planned()
@@ -173,12 +189,12 @@ class DrainHandler:
         facts: list[Fact] = []
         for copy in found:
             assert copy.bound_for is not None
-            key = copy.bound_for["keys"]["s3"]
-            facts.append(
-                CopyIntended(
-                    "s3", self.places.buckets["s3"], key, copy.subject, copy.role, copy.item, copy.sha256, copy.size
-                )
-            )
+            bucket, key = self.places.buckets["s3"], copy.bound_for["keys"]["s3"]
+            there = records.copy_at(read, "s3", bucket, key)
+            if there is not None and _is_newer(there, copy):
+                effects.append(self._released(copy, copy.bound_for, None))
+                continue
+            facts.append(CopyIntended("s3", bucket, key, copy.subject, copy.role, copy.item, copy.sha256, copy.size))
             effects += self._moved(read, copy, copy.bound_for)
         subjects = dict.fromkeys(copy.subject for copy in found) if self.removes else ()
         then = [JobSpec(LET_GO, str(subject)) for subject in subjects]
@@ -195,13 +211,25 @@ class DrainHandler:
             "begun": begins[0].identity if begins else None,
         }
         moved = Effect.of(MOVE, identity, S3, payload)
+        return [*begins, moved, self._released(copy, one, moved.key)]
+
+    @staticmethod
+    def _released(copy: Copy, one: dict[str, Any], move: str | None) -> Effect:
+        """Let the local copy go: after its move, or without one where a newer version lies in S3."""
         release: dict[str, Json] = {
             "local": copy.key,
             "sha256": copy.sha256,
             "size": copy.size,
-            "named": payload["named"],
+            "named": one["metadata"].get("call-id", ""),
+            "move": move,
         }
-        return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
+        return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, release)
+
+
+def _is_newer(there: Copy, copy: Copy) -> bool:
+    """Whether a newer version of the same paper was put straight into S3, while this one waited to move."""
+    same = (there.role, there.subject) == (copy.role, copy.subject)
+    return same and there.state == "verified" and there.sha256 != copy.sha256 and there.intended_at > copy.intended_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +305,7 @@ class SweepHandler:
         lone = records.lone_recordings(read, read.now - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
-        if records.bound_copies(read, 1):
+        if records.bound_copies(read, 1) or records.papers_gone(read, NOT_HERE):
             then.append(JobSpec(DRAIN, S3))
         if self.bucket is not None and _stale(read, self.bucket):
             then.append(JobSpec(ABANDON, S3))

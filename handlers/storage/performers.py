@@ -18,7 +18,7 @@ from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, r
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Closed, Health, Hours
-from handlers.storage.store import Content, Described, KeyConflict, Store, Stored
+from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored
 
 
 class InParts(Store, Protocol):
@@ -34,6 +34,10 @@ class InParts(Store, Protocol):
 
     def abort(self, key: str, upload_id: str) -> None:
         """Give up an upload; of one that is not there, nothing."""
+        ...
+
+    def standing(self, key: str, described: Described) -> Stored | None:
+        """What lies under a key, if it is what was meant; None where nothing is there. Raises KeyConflict."""
         ...
 
 
@@ -281,6 +285,9 @@ class AbortPerformer(_Sure):
         return Receipt({"aborted": True}, event, (MultipartEnded(s3.bucket, payload["key"]),))
 
 
+NEWER = "a newer version of it is put into S3 itself"
+
+
 class MovePerformer(_Sure):
     """Moves one object from the local store to S3."""
 
@@ -288,13 +295,23 @@ class MovePerformer(_Sure):
         self._stores = stores
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Put it there, verified. What S3 will never take stays where it is, and waits for a person."""
+        """Put it there, verified. What S3 will never take stays, and waits for a person; what has moved already,
+        as an older ledger does not know, lies there."""
         payload, stores = _payload(effect), self._stores
         one, began_s = payload["object"], self._stores.clock.monotonic()
         assert stores.s3 is not None
+        with stores.view() as read:
+            meant = copy_at(read, "s3", stores.s3.bucket, one["keys"]["s3"])
+        if meant is not None and meant.sha256 != one["sha256"]:
+            return Receipt({"moved": True, "reason": NEWER})
         content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
         try:
             stored = put_s3(stores.s3, one, content, stores.described(one, upload_id))
+        except KeyMissing as error:
+            there = _standing(stores.s3, one, stores.described(one, upload_id))
+            if there is None:
+                return self._stranded(payload, error)
+            stored = there
         except Unacceptable as error:
             return self._stranded(payload, error)
         stores.health.succeeded()
@@ -318,20 +335,29 @@ class MovePerformer(_Sure):
         return Receipt({"moved": False}, Event("storage.refused", fields, "warning"), (fact,))
 
 
+def _standing(s3: InParts, one: Mapping[str, Any], described: Described) -> Stored | None:
+    """What lies in S3, where it is what was meant."""
+    try:
+        return s3.standing(one["keys"]["s3"], described)
+    except KeyConflict:
+        return None
+
+
 class ReleasePerformer(_Sure):
-    """Lets go of a copy in the local store that was verified in S3 and committed there."""
+    """Lets go of a copy in the local store that was verified in S3 and committed there, or a newer version of it."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Delete it, where its move came about."""
+        """Delete it, where its move came about or none is wanted any more."""
         payload = _payload(effect)
         move = effect.given.get(effect.identity)
-        if move is None or not move.data.get("moved"):
+        moved = {"moved": True, "reason": NEWER} if payload["move"] is None else {} if move is None else move.data
+        if not moved.get("moved"):
             return Receipt({"released": False})
+        reason = str(moved.get("reason", "verified in S3, where it belongs"))
         self._stores.local.delete(payload["local"])
-        reason = "verified in S3, where it belongs"
         fields = {
             **_subject(payload["named"]),
             "size_bytes": payload["size"],

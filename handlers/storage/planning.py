@@ -20,7 +20,8 @@ class Wanted:
     """One object that a call is to have. ``item`` is the item whose bytes it is, or ``text`` what callspool writes.
 
     ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``lost_at``
-    that the object was found to be missing or to be something else, and when.
+    that the object was found to be missing or to be something else, and when, ``gone_at`` that its copy in another
+    place was gone before it could move.
     """
 
     role: str
@@ -33,11 +34,13 @@ class Wanted:
     metadata: Mapping[str, str]
     over: bool = False
     lost_at: str | None = None
+    gone_at: str | None = None
 
     def payload(self, started_at: str) -> dict[str, Json]:
         """As an effect carries it; of what was lost it is another effect than the one that put it first."""
+        again = {"lost_at": self.lost_at, "gone_at": self.gone_at}
         return {
-            **({} if self.lost_at is None else {"lost_at": self.lost_at}),
+            **{name: when for name, when in again.items() if when is not None},
             "role": self.role,
             "item": self.item,
             "text": self.text,
@@ -190,16 +193,18 @@ class Planner:
             keys = {place: self._ours(place, key, item.sha256) for place, key in keys.items()}
         metadata = self._about(role, item.sha256)
         kind = "application/json"
-        over, lost_at = self._over(keys, item.sha256), self._lost_at(keys)
-        return Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over, lost_at)
+        over = self._over(keys, item.sha256)
+        wanted = Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over)
+        return self._again(wanted)
 
     def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
         data = text.encode("utf-8")
         sha256 = hashlib.sha256(data).hexdigest()
         keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
         metadata = self._about(role, sha256)
-        over, lost_at = self._over(keys, sha256), self._lost_at(keys)
-        return Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over, lost_at)
+        over = self._over(keys, sha256)
+        wanted = Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over)
+        return self._again(wanted)
 
     def _about(self, role: str, sha256: str) -> dict[str, str]:
         """What every object says of itself; a header takes ASCII alone."""
@@ -236,12 +241,15 @@ class Planner:
                 return True
         return False
 
-    def _lost_at(self, keys: Mapping[str, str]) -> str | None:
-        """When the object where it belongs was found to be lost, unless it was mended since."""
-        home = self._places.home
-        known = records.copy_at(self._read, self._place(home), self._places.buckets[home], keys[home])
-        lost = known is not None and known.state == "intended" and known.lost_at is not None
-        return documents.maybe_stamp(known.lost_at) if known is not None and lost else None
+    def _again(self, wanted: Wanted) -> Wanted:
+        """With when the object was found to be lost where it belongs, and gone from elsewhere before it could move."""
+        when: dict[str, str] = {}
+        for place, key in wanted.keys.items():
+            known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+            name, state = ("lost_at", "intended") if place == self._places.home else ("gone_at", "removed")
+            if known is not None and known.state == state and known.lost_at is not None:
+                when[name] = documents.stamp(known.lost_at)
+        return replace(wanted, lost_at=when.get("lost_at"), gone_at=when.get("gone_at"))
 
     @staticmethod
     def _place(place: str) -> records.Place:

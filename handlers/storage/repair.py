@@ -9,7 +9,7 @@ from typing import Any
 from daemon.contract import Acted, Event, Fact, JobSpec, Json, Reader
 from handlers import records
 from handlers.records import Copy, CopyLost, CopyRemoved
-from handlers.storage.handler import LONE, STORE
+from handlers.storage.handler import STORE, storing_job
 from handlers.storage.members import members_of_call, members_of_recording
 from handlers.storage.planning import Places, Planner
 
@@ -42,7 +42,7 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
     lies there as it was meant."""
 
     def again(read: Reader, key: str) -> Acted:
-        job = _job(read, int(key))
+        job = storing_job(read, int(key))
         if job != JobSpec(kind, key):
             return Acted(None)
         home = (places.home, places.buckets[places.home])
@@ -63,7 +63,7 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
     wanted: dict[JobSpec, set[str]] = {}
     home = (places.home, places.buckets[places.home])
     for copy in lost:
-        job = _job(read, copy.subject)
+        job = storing_job(read, copy.subject)
         if job not in wanted:
             wanted[job] = _keys(read, places, job)
         at_home = (copy.place, copy.bucket) == home
@@ -75,16 +75,6 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
                 key = copy.bound_for["keys"][places.home]
                 facts.append(CopyLost("s3", places.buckets[places.home], key, reason))
     return facts, list(wanted)
-
-
-def _job(read: Reader, subject: int) -> JobSpec:
-    """The job that stores what this copy belongs to now: the newest version's, the call's that claims a recording."""
-    if not records.is_recording(read, subject):
-        while (newer := records.replaced_by(read, subject)) is not None:
-            subject = newer
-        return JobSpec(STORE, str(subject))
-    pairing = records.pairing_of_group(read, records.recording(read, subject).group)
-    return JobSpec(LONE, str(subject)) if pairing is None else JobSpec(STORE, str(pairing.conversation_id))
 
 
 def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:

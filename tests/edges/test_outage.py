@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +22,12 @@ from daemon.ledger.ledger import Ledger, StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.model import AudioInfo, Recording, Side
-from handlers.records import MultipartBegun, RecordingKnown
+from handlers.records import CopyVerified, MultipartBegun, RecordingKnown
 from handlers.settings import Pace, StorageSettings
 from handlers.storage.content import OfText
 from handlers.storage.handler import LONE, SWEEP
 from handlers.storage.kept import Kept
+from handlers.storage.local import NOT_HERE
 from handlers.storage.pace import Hours
 from handlers.storage.room import room
 from handlers.storage.service import Credentials, s3_of
@@ -36,6 +39,8 @@ from tests.support.watching import RealClock
 
 OBJECTS = 3
 """Of each recording that no call claims: audio, metadata, sidecar."""
+
+BOUND = "SELECT 1 FROM copy WHERE bound_for IS NOT NULL"
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -110,6 +115,14 @@ class Site:
         self.runner.wake(self.lanes)
         eventually(self.nothing_due, "what is due to be done", 900)
 
+    def pass_until(self, so: Callable[[], bool], what: str) -> None:
+        """Let minutes pass until it is so."""
+        for _ in range(60):
+            self.pass_time(timedelta(minutes=1))
+            if so():
+                return
+        raise AssertionError(f"an hour passed, and not: {what}")
+
     def nothing_due(self) -> bool:
         now_us = int(self.clock.now().timestamp() * 1e6)
         due = "SELECT 1 FROM job WHERE kind != 'recording' AND (state IN ('ready', 'running') OR (state = 'waiting' "
@@ -177,11 +190,7 @@ def test_an_hour_without_s3_loses_nothing_and_drains_oldest_first_by_itself(
 
     proxy.answer = lambda _request: None
     with site.at_work():
-        for _ in range(60):
-            site.pass_time(timedelta(minutes=1))
-            if not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"):
-                break
-        eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "all has moved")
+        site.pass_until(lambda: not site.rows(BOUND), "all has moved")
         site.every_copy_lies_there()
         assert site.rows("SELECT 1 FROM job WHERE state = 'parked'") == []
         both = "SELECT s3.item_id FROM copy AS s3 JOIN copy AS here ON here.item_id = s3.item_id WHERE s3.place = 's3' "
@@ -226,6 +235,65 @@ def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
     after = stored(proxy)
     changed = {key.rpartition("_")[2] for key in before if after[key] != before[key]}
     assert changed == {"metadata.json"}
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_is_gone_from_the_local_store_before_it_moved_is_found_in_s3_or_written_again(
+    tmp_path: Path, proxy: Awkward, moved: bool
+) -> None:
+    """An older ledger takes for waiting what had moved. What S3 does not have either: papers are written again, a
+    recording waits for a person, though its source is there, so that somebody learns of it."""
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+    older, state = tmp_path / "older", tmp_path / "state"
+    shutil.copytree(state, older)
+    if moved:
+        proxy.answer = lambda _request: None
+        with site.at_work():
+            site.pass_until(lambda: not site.rows(BOUND), "all has moved")
+        shutil.rmtree(state)
+        older.rename(state)
+        assert not any(path.is_file() for path in (tmp_path / "uploads").rglob("*"))
+    else:
+        shutil.rmtree(tmp_path / "uploads")
+    before = stored(proxy)
+    proxy.answer = lambda _request: None
+    with site.at_work():
+        site.pass_until(lambda: len(site.rows(BOUND)) == (0 if moved else 1), "all has moved")
+        site.pass_until(site.nothing_due, "all is done")
+        stranded = site.rows(f"SELECT role FROM copy WHERE bound_for NOTNULL AND reason = '{NOT_HERE}'")
+        assert [row["role"] for row in stranded] == ([] if moved else ["audio"])
+        if moved:
+            site.every_copy_lies_there()
+    assert len(stored(proxy)) == (OBJECTS if moved else OBJECTS - 1)
+    if moved:
+        assert stored(proxy) == before
+
+
+def test_an_older_version_that_waits_in_the_local_store_never_replaces_a_newer_one_in_s3(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        (here,) = site.rows("SELECT * FROM copy WHERE role = 'sidecar' AND place = 'local'")
+        key = json.loads(here["bound_for"])["keys"]["s3"]
+        newer = b"a newer version"
+        client(proxy.upstream).put_object(Bucket=BUCKET, Key=key, Body=newer)
+        site.clock.advance(timedelta(seconds=1))
+        sha256 = hashlib.sha256(newer).hexdigest()
+        there = CopyVerified("s3", BUCKET, key, here["subject_id"], "sidecar", None, sha256, len(newer), "checksum")
+        site.ledger.write("storage.verified", there.write)
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: not site.rows(BOUND), "nothing waits any more")
+        site.every_copy_lies_there()
+    assert stored(proxy)[key] == newer
+    assert not any(path.is_file() for path in (tmp_path / "uploads").rglob("*"))
 
 
 @pytest.mark.parametrize("cut", [0, 1000])
