@@ -1,8 +1,7 @@
-"""The only module that knows both packages: builds, starts and stops everything in order.
+"""The house at work: starts and stops everything in order.
 
-``House`` is the configuration and its rooms, enough for every verb; ``Daemon`` is a house at work. The order of a
-start: ledger (lock, check, migrations), what the last process left in the middle, the door for commands, the
-workers, the watch. A stop goes the other way round, and the ledger closes last.
+The order of a start: ledger (lock, check, migrations), what the last process left in the middle, the door for commands,
+the workers, the watch. A stop goes the other way round, and the ledger closes last.
 """
 
 from __future__ import annotations
@@ -13,38 +12,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import handlers
 from daemon import erase, trace
-from daemon.config import Loaded, MachineConfig, load, read_secret
-from daemon.contract import Act, Acted, Clock, Event, Json, Machine, Reader, Room, Subject, Trouble
-from daemon.errors import BadRequest, CallspoolError, ConfigInvalid, LedgerDamaged, OperatorError, UnknownSubject
+from daemon.acts import do
+from daemon.config import read_secret
+from daemon.contract import Clock, Event, Json
+from daemon.errors import CallspoolError, LedgerDamaged, OperatorError
 from daemon.health import Health
-from daemon.ledger import hold, jobs, pause, upkeep
-from daemon.ledger.ledger import Ledger, StatePaths
-from daemon.ledger.reading import LedgerContents, Readers
+from daemon.house import Config, House
+from daemon.ledger import hold, upkeep
 from daemon.outlet import Asked, Live, Outlet, serve
 from daemon.run import once
 from daemon.run.once import Outcome
-from daemon.told import troubles_of
 from daemon.vitals import Vitals
-from handlers.compression_config import OLD_FILES
-from handlers.settings import (
-    OLD_NAMES,
-    AudioSettings,
-    CollectSettings,
-    CompressSettings,
-    CrmSettings,
-    MatchSettings,
-    NotifySettings,
-    RetentionSettings,
-    StorageSettings,
-)
 
 if TYPE_CHECKING:
     from daemon.run.runner import Runner
@@ -59,260 +43,6 @@ WAKE_AFTER = timedelta(seconds=2)
 
 ONLY_BY_RESTART = frozenset({"state.dir", "http.listen", "http.token_file", "log.format"})
 """Settings that stay as they were when the configuration is read anew."""
-
-SOURCES = (
-    "handlers.migrations",
-    "handlers.storage.migrations",
-    "handlers.privacy.migrations",
-    "handlers.collection.migrations",
-    "handlers.crm.migrations",
-    "handlers.compress.migrations",
-    "handlers.notify.migrations",
-    "handlers.view.migrations",
-)
-"""Packages whose migrations follow the machine's."""
-
-
-class Config(MachineConfig):
-    """The whole configuration: the machine's sections and the rooms'."""
-
-    match: MatchSettings = MatchSettings()
-    audio: AudioSettings = AudioSettings()
-    crm: CrmSettings = CrmSettings()
-    storage: StorageSettings = StorageSettings()
-    compress: CompressSettings = CompressSettings()
-    retention: RetentionSettings = RetentionSettings()
-    collect: CollectSettings = CollectSettings()
-    notify: NotifySettings = NotifySettings()
-
-
-@dataclass
-class House:
-    """Configuration and rooms. Opening one touches nothing but the configuration's files."""
-
-    loaded: Loaded[Config]
-    environ: Mapping[str, str]
-    clock: Clock
-    health: Callable[[], Health] = Health
-    """How the daemon is that works by this house; fine where none does."""
-
-    @classmethod
-    def open(
-        cls,
-        file: Path | None,
-        environ: Mapping[str, str],
-        cwd: Path,
-        flags: Mapping[str, Any],
-        clock: Clock,
-    ) -> House:
-        """Read the configuration; raises ConfigInvalid."""
-        loaded = load(
-            Config, file=file, environ=environ, cwd=cwd, flags=flags, old_names=OLD_NAMES, old_files=OLD_FILES
-        )
-        return cls(loaded, environ, clock)
-
-    def in_place_of(self, other: House) -> House:
-        """This house over the other's ledger, which stays open: state folder and reading connections are its own."""
-        self.__dict__.update(paths=other.paths, readers=other.readers, health=other.health)
-        return self
-
-    @property
-    def config(self) -> Config:
-        """The settings."""
-        return self.loaded.config
-
-    def path(self, given: str | Path) -> Path:
-        """A path of the configuration, absolute."""
-        return self.loaded.path(given)
-
-    def _maybe(self, given: str | None) -> str | None:
-        return None if given is None else str(self.path(given))
-
-    @cached_property
-    def paths(self) -> StatePaths:
-        """Where the state folder keeps what."""
-        return StatePaths(self.path(self.config.state.dir))
-
-    @cached_property
-    def readers(self) -> Readers:
-        """Reading connections of this process."""
-        return Readers(self.paths.ledger, self.clock)
-
-    @cached_property
-    def rooms(self) -> tuple[Room, ...]:
-        """Every room of the registry, built from the configuration."""
-        config = self.config
-        settings = handlers.Settings(
-            recordings=str(self.path(config.watch.recordings)),
-            conversations=str(self.path(config.watch.conversations)),
-            conversations_name=config.watch.conversations,
-            leads=str(self.path(config.watch.leads)),
-            timezone=config.watch.timezone,
-            markers=str(self.path(config.collect.markers)),
-            audio=config.audio,
-            compress=config.compress,
-            compress_index=self._maybe(config.compress.index),
-            compress_log=self._maybe(config.compress.log_file),
-            match=config.match,
-            retention=config.retention,
-            crm=config.crm,
-            storage=config.storage,
-            storage_folder=os.path.realpath(self.path(config.storage.local.dir)),
-            collect=config.collect,
-            recordings_name=config.watch.recordings,
-            metadata=self._maybe(config.collect.metadata),
-            reports=str(self.path(config.collect.reports)),
-            crm_token=read_secret(self.loaded, "crm.token_file", self.environ),
-            notify=config.notify,
-            notify_urls=read_secret(self.loaded, "notify.urls_file", self.environ),
-            secret=self.secret,
-        )
-        machine = Machine(LedgerContents(self.readers), self.clock, self.readers.view, self._troubles)
-        return handlers.rooms(settings, machine)
-
-    def _troubles(self, read: Reader) -> Sequence[Trouble]:
-        return troubles_of(self, read, self.health)
-
-    def secret(self, key: str) -> str | None:
-        """A secret as it is now; None also where its file cannot be used: what was refused stays refused then."""
-        try:
-            return read_secret(self.loaded, key, self.environ)
-        except ConfigInvalid:
-            return None
-
-    @property
-    def lanes(self) -> dict[str, str]:
-        """The lane of each kind of job."""
-        return {kind: lane.name for room in self.rooms for lane in room.lanes for kind in lane.kinds}
-
-    @cached_property
-    def subjects(self) -> dict[str, Subject]:
-        """How people name the subject of each kind of job."""
-        return {kind: subject for room in self.rooms for kind, subject in room.subjects.items()}
-
-    def subject(self, kind: str, key: str) -> str:
-        """How people name this job's subject."""
-        known = self.subjects.get(kind)
-        return f"{kind}:{key}" if known is None else known.prefix + key
-
-    def jobs_named(self, subject: str) -> list[list[str]]:
-        """The jobs, as (kind, key), that a person may mean; raises UnknownSubject for words of no known form."""
-        kind, colon, key = subject.partition(":")
-        if colon and kind in self.lanes:
-            return [[kind, key]]
-        found = [
-            [kind, subject.removeprefix(known.prefix)]
-            for kind, known in self.subjects.items()
-            if subject.startswith(known.prefix) and subject.removeprefix(known.prefix).isdigit()
-        ]
-        if not found:
-            raise UnknownSubject(f"{subject!r} is no call or item", fix="callspool failures  shows names such as c12")
-        return found
-
-    @property
-    def acts(self) -> dict[str, Act]:
-        """Every command of a person that changes the ledger: the machine's and the rooms'."""
-        acts = {**MACHINE_ACTS, **{name: act for room in self.rooms for name, act in room.acts.items()}}
-        lanes = tuple(dict.fromkeys(self.lanes.values()))
-        resume = partial(pause.resume_act, lanes=lanes)
-        retry = partial(retry_act, {kind: redo for room in self.rooms for kind, redo in room.redo.items()})
-        own: dict[str, Act] = {"ledger.adopt": self._adopt, "ledger.redeliver": self._redeliver}
-        return {**acts, **own, "resume": resume, "retry": retry}
-
-    def _adopt(self, args: Mapping[str, Any], read: Reader) -> Acted:
-        """``ledger adopt``: the machine's part, and what each room counts as done."""
-        acted = hold.adopt_act(args, read)
-        return replace(acted, facts=(*acted.facts, *(fact for room in self.rooms for fact in room.adopt)))
-
-    def _redeliver(self, args: Mapping[str, Any], read: Reader) -> Acted:
-        """``ledger redeliver``: the machine's part, and what witnesses outside the ledger say was delivered."""
-        acted = hold.redeliver_act(args, read)
-        heard = [room.redeliver(read) for room in self.rooms if room.redeliver is not None]
-        return replace(
-            acted,
-            facts=(*acted.facts, *(fact for one in heard for fact in one.facts)),
-            events=(*acted.events, *(event for one in heard for event in one.events)),
-        )
-
-    def open_ledger(self, on_event: Callable[[Event], None]) -> Ledger:
-        """The ledger, opened for writing."""
-        return Ledger(
-            self.paths,
-            self.clock,
-            readers=self.readers,
-            sources=SOURCES,
-            lanes=self.lanes,
-            on_event=on_event,
-        )
-
-    def act_alone(self, name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
-        """Do a person's command without a daemon, under the ledger's lock."""
-        ledger = self.open_ledger(lambda _event: None)
-        try:
-            erase.resume(ledger, self.rooms)
-            if name == "erase" and not dry_run:
-                ledger.recover()  # what a killed daemon had in work is in nobody's now, and must not refuse this
-            return do(ledger, self, name, args, dry_run=dry_run)
-        finally:
-            ledger.close()
-
-
-def do(ledger: Ledger, house: House, name: str, args: Mapping[str, Any], *, dry_run: bool) -> Json:
-    """Do a person's command by its name."""
-    acts = house.acts
-    if name == "ledger.copy":
-        target = Path(args["target"])
-        if not dry_run:
-            ledger.copy(target)
-        return {"copied_to": str(target)}
-    if name == "erase":
-        return erase.erase(ledger, house.rooms, args, acts[erase.FIND], dry_run=dry_run)
-    if name not in acts:
-        raise BadRequest(f"this daemon knows no command {name!r}", fix="restart it: it may be older than the program")
-    return ledger.act(name, acts[name], args, dry_run=dry_run)
-
-
-@dataclass(frozen=True, slots=True)
-class _Retry:
-    job_ids: Sequence[int]
-
-    def write(self, tx: Any) -> None:
-        jobs.retry(tx, self.job_ids)
-
-
-def retry_act(redo: Mapping[str, Callable[[Reader, str], Acted]], args: Mapping[str, Any], read: Reader) -> Acted:
-    """``retry``: the parked jobs of these subjects, of this reason, or all of them. Where nothing of a subject is
-    parked, what is done of it is done again, if that means anything: ``redo`` says so by kind of job."""
-    columns, done = "SELECT id, kind, key, reason, state FROM job", list[tuple[str, str]]()
-    if args.get("all") or args.get("reason"):
-        parked = read.rows(f"{columns} WHERE state = 'parked' ORDER BY id")
-        chosen = [row for row in parked if args.get("all") or args["reason"] in row["reason"]]
-    else:
-        named = [row for one in args["jobs"] for row in read.rows(f"{columns} WHERE kind = ? AND key = ?", tuple(one))]
-        chosen = [row for row in named if row["state"] in ("parked", "waiting")]
-        if all(row["state"] != "parked" for row in chosen):
-            done = [(row["kind"], row["key"]) for row in named if row["state"] == "done" and row["kind"] in redo]
-        if not chosen and not done:
-            raise UnknownSubject("nothing of that name waits to be retried", fix="callspool failures")
-    again = [redo[kind](read, key) for kind, key in done]
-    answer: Json = {"retried": [f"{row['kind']}:{row['key']}" for row in chosen] + [":".join(one) for one in done]}
-    return Acted(
-        answer,
-        (_Retry(tuple(row["id"] for row in chosen)), *(fact for one in again for fact in one.facts)),
-        tuple(spec for one in again for spec in one.then),
-        tuple(event for one in again for event in one.events),
-    )
-
-
-def scan_act(_args: Mapping[str, Any], _read: Reader) -> Acted:
-    """Somebody wants the folders looked through: the daemon does so once that stands in the journal."""
-    return Acted({"scanning": True}, events=(Event("scan.requested", {}),))
-
-
-MACHINE_ACTS: Mapping[str, Act] = {
-    "pause": pause.pause_act,
-    "scan": scan_act,
-}
 
 
 class Daemon:
@@ -430,7 +160,7 @@ class Daemon:
             self._on_event(Event("erasure.halted", {"reason": str(error), "fix": error.fix}, "error"))
         if ledger.is_new:
             self._first_start()
-        control = ControlServer(house.paths.control, self._act)
+        control = ControlServer(house.paths.control, self._act, self._answer)
         self._closers.append(lambda _grace_s: control.close())
         if self._serves:
             self._listen()
@@ -508,6 +238,10 @@ class Daemon:
         if name == "scan" and not dry_run:
             self._scan_now()
         return answer
+
+    def _answer(self, name: str, args: Mapping[str, Any]) -> Json:
+        with self.ledger.view() as read:
+            return self._house.answer(name, args, read)
 
     def _told(self, event: Event) -> None:
         """A line of the journal, after its commit: passed on, and whoever wants to be woken by it is. Called by the

@@ -366,6 +366,9 @@ class Acted:
 Act: TypeAlias = Callable[[Mapping[str, Any], Reader], Acted]
 """A command of a person: arguments and a view in, the change out. Raises OperatorError, and then changes nothing."""
 
+Question: TypeAlias = Callable[[Mapping[str, Any], Reader], Json]
+"""What a person asks: arguments and a view in, the answer out. Raises OperatorError; changes nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Witness:
@@ -451,6 +454,10 @@ class Desk(Protocol):
 
     def read(self) -> AbstractContextManager[Reader]:
         """A view of the ledger, beside a running daemon or without one."""
+        ...
+
+    def ask(self, question: str, args: Fields) -> Any:
+        """A machine's or a room's answer: the running daemon's if there is one, else read here."""
         ...
 
     def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
@@ -550,6 +557,8 @@ class Room:
     acts: Mapping[str, Act] = field(default_factory=dict)
     redo: Mapping[str, Callable[[Reader, str], Acted]] = field(default_factory=dict)
     """By kind of job: what a person's ``retry`` does where the job of that key is done."""
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    """What its verbs ask, by name: answered by the running daemon, or by the verb itself where none runs."""
     status: Callable[[Reader], Fields] | None = None
     """Its part of ``callspool status``."""
     explain: Callable[[Reader, str], Fields | None] | None = None

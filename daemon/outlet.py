@@ -13,7 +13,7 @@ from daemon.ledger import story
 from daemon.told import explain_of, failures_of, status_of
 
 if TYPE_CHECKING:
-    from daemon.app import House
+    from daemon.house import House
 
 OFF = "off"
 

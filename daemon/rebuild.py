@@ -15,7 +15,7 @@ from daemon.errors import DeliveryError, OperatorError
 from daemon.ledger.hold import Released
 
 if TYPE_CHECKING:
-    from daemon.app import House
+    from daemon.house import House
 
 
 @dataclass(frozen=True, slots=True)

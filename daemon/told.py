@@ -18,8 +18,8 @@ from daemon.ledger.lock import holder
 from daemon.masking import mask
 
 if TYPE_CHECKING:
-    from daemon.app import House
     from daemon.health import Health
+    from daemon.house import House
 
 
 def status_of(house: House, read: Reader) -> dict[str, Any]:
@@ -120,3 +120,11 @@ def troubles_of(house: House, read: Reader, health: Callable[[], Health]) -> lis
     for reason, count in sorted(reasons.items()):
         found.append(Trouble(f"failure:{reason}", reason if count == 1 else f"{count} times: {reason}"))
     return found
+
+
+QUESTIONS: Mapping[str, Callable[[House, Mapping[str, Any], Reader], Any]] = {
+    "status": lambda house, _args, read: status_of(house, read),
+    "explain": lambda house, args, read: explain_of(house, read, str(args["subject"])),
+    "failures": lambda house, _args, read: failures_of(house, read),
+}
+"""What the machine answers, by name."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -150,29 +151,27 @@ def rooms(settings: Settings, machine: Machine) -> tuple[Room, ...]:
     )
 
 
-def verbs(desk: Desk) -> tuple[tuple[str | None, typer.Typer], ...]:
-    """The rooms' verbs, each group under its name; under None those that stand beside the machine's own.
+VERBS: tuple[tuple[tuple[str, ...], str, str, bool], ...] = (
+    (("match",), "handlers.match.verbs", "verbs", True),
+    (("hours",), "handlers.collection.verbs", "hours_verbs", True),
+    (("report", "export", "import", "summary"), "handlers.collection.verbs", "other_verbs", False),
+    (("inspect",), "handlers.audio.verbs", "verbs", False),
+    (("compress", "savings"), "handlers.compress.verbs", "verbs", False),
+    (("erase", "retention"), "handlers.privacy.verbs", "erase_verbs", False),
+    (("hold",), "handlers.privacy.verbs", "hold_verbs", True),
+    (("link",), "handlers.view.verbs", "verbs", True),
+    (("storage",), "handlers.storage.verbs", "verbs", True),
+    (("verify",), "handlers.storage.verbs", "verify_verbs", False),
+)
+"""The rooms' verbs: which, the module and the function that makes them, and whether they are a group of that name or
+stand beside the machine's own."""
 
-    Needs no configuration.
-    """
-    from handlers.audio.verbs import verbs as audio
-    from handlers.collection.verbs import hours_verbs, other_verbs
-    from handlers.compress.verbs import verbs as compress
-    from handlers.match.verbs import verbs as match
-    from handlers.privacy.verbs import erase_verbs, hold_verbs
-    from handlers.storage.verbs import verbs as storage
-    from handlers.storage.verbs import verify_verbs
-    from handlers.view.verbs import verbs as links
 
-    return (
-        ("match", match(desk)),
-        ("hours", hours_verbs(desk)),
-        (None, other_verbs(desk)),
-        (None, audio(desk)),
-        (None, compress(desk)),
-        (None, erase_verbs(desk)),
-        ("hold", hold_verbs(desk)),
-        ("link", links(desk)),
-        ("storage", storage(desk)),
-        (None, verify_verbs(desk)),
+def verbs(desk: Desk, wanted: str | None = None) -> tuple[tuple[str | None, typer.Typer], ...]:
+    """The rooms' verbs, each group under its name; under None those that stand beside the machine's own. Of one verb
+    that is ``wanted`` only its room is loaded. Needs no configuration."""
+    return tuple(
+        (names[0] if grouped else None, getattr(import_module(module), made)(desk))
+        for names, module, made, grouped in VERBS
+        if wanted is None or wanted in names
     )

@@ -48,7 +48,7 @@ def verbs(load: Callable[[], Loaded[Any]], show: Show) -> typer.Typer:
     @group.command("schema")
     def schema() -> int:
         """The JSON Schema of the configuration file."""
-        from daemon.app import Config
+        from daemon.house import Config
 
         found = Config.model_json_schema(schema_generator=AsWritten)
         show(found, json.dumps(found, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,12 @@ from daemon.contract import Fields, Json, Reader
 from daemon.errors import BadRequest
 
 if TYPE_CHECKING:
-    from daemon.app import Config, House
-    from daemon.ledger.ledger import StatePaths
+    from daemon.house import Config, House
+    from daemon.ledger.paths import StatePaths
 
+
+ANSWER_S = 2.0
+"""How long a daemon may take over a question; one that hangs must not keep people from seeing how it is."""
 
 SOON_S = 30.0
 SETTLED_S = 3600.0
@@ -48,7 +51,7 @@ class CommandDesk:
     @cached_property
     def house(self) -> House:
         """Configuration and rooms; raises ConfigInvalid. Warnings of the configuration go to standard error."""
-        from daemon.app import House
+        from daemon.house import House
 
         house = House.open(self.config_file, os.environ, Path.cwd(), self.settings, self.clock)
         for warning in house.loaded.warnings:
@@ -85,16 +88,29 @@ class CommandDesk:
         finally:
             readers.close()
 
+    def ask(self, question: str, args: Fields) -> Any:
+        """The running daemon's answer, by the configuration that it works by. Where none runs, or it does not answer
+        soon, or settings were given on the command's line, it is found here."""
+        from daemon.run.control import ask
+
+        if not self.settings:
+            with suppress(OSError):
+                return ask(self.paths.control, question, args, patience_s=ANSWER_S)
+        with self.read() as read:
+            return self.house.answer(question, args, read)
+
     def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
         """Have the running daemon do it; without one, do it here under the ledger's lock."""
         from daemon.ledger.lock import holder
-        from daemon.run.control import ask
+        from daemon.run.control import act
 
         pid = holder(self.paths.lock)
         if pid is None:
-            return self.house.act_alone(name, args, dry_run=dry_run)
+            from daemon.acts import act_alone
+
+            return act_alone(self.house, name, args, dry_run=dry_run)
         try:
-            return ask(self.paths.control, name, args, dry_run=dry_run, patience_s=PATIENCE_S.get(name, SOON_S))
+            return act(self.paths.control, name, args, dry_run=dry_run, patience_s=PATIENCE_S.get(name, SOON_S))
         except (FileNotFoundError, ConnectionError) as error:
             raise BadRequest(
                 f"callspool (pid {pid}) holds the ledger but takes no commands now ({type(error).__name__})",

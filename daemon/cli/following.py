@@ -15,7 +15,7 @@ from daemon.cli.look import status_text, told
 from daemon.contract import Reader
 from daemon.ledger import story
 from daemon.ledger.story import Wanted
-from daemon.told import explain_of, status_of
+from daemon.told import explain_of
 
 LOOK_S = 0.5
 """Pause between two looks at the journal: soon enough for whoever watches, and nothing for the disk."""
@@ -73,9 +73,7 @@ def watch(desk: CommandDesk) -> int:
 
 def _screens(desk: CommandDesk) -> Iterator[dict[str, Any]]:
     while True:
-        with desk.read() as read:
-            found = status_of(desk.house, read)
-        yield found
+        yield desk.ask("status", {})
         _pause(SCREEN_S)
 
 

@@ -12,7 +12,6 @@ import typer
 from daemon.cli.desk import CommandDesk
 from daemon.contract import Finding
 from daemon.ledger import story
-from daemon.told import explain_of, failures_of, status_of
 
 
 def add(app: typer.Typer, desk: CommandDesk) -> None:
@@ -27,24 +26,21 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
             from daemon.cli import following
 
             return following.watch(desk)
-        with desk.read() as read:
-            found = status_of(desk.house, read)
+        found = desk.ask("status", {})
         desk.show(found, status_text(found))
         return 0
 
     @app.command("explain")
     def explain(subject: Annotated[str, typer.Argument(help="A call (c12, a callId) or a file.")]) -> int:
         """What became of a call or a file, and why."""
-        with desk.read() as read:
-            found = explain_of(desk.house, read, subject)
+        found = desk.ask("explain", {"subject": subject})
         desk.show(found, explain_text(found))
         return 0
 
     @app.command("failures")
     def failures() -> int:
         """What needs a person, each with the command that mends it."""
-        with desk.read() as read:
-            found = failures_of(desk.house, read)
+        found = desk.ask("failures", {})
         desk.show(found, failures_text(found))
         return 0
 

@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     desk = CommandDesk(as_json="--json" in argv)
     try:
         words = _take_flags(desk, argv)
-        app = build(desk)
+        app = build(desk, words[0] if words else None)
         outcome = app(words, standalone_mode=False, prog_name="callspool")
         return int(outcome or 0)
     except OperatorError as error:
@@ -55,8 +55,8 @@ def run(argv: Sequence[str]) -> int:
         raise
 
 
-def build(desk: CommandDesk) -> typer.Typer:
-    """The tree of verbs."""
+def build(desk: CommandDesk, wanted: str | None = None) -> typer.Typer:
+    """The tree of verbs; where one is ``wanted``, without the rooms' that have nothing to do with it."""
     app = typer.Typer(
         name="callspool",
         help="Takes finished recordings, transcripts and leads from folders and delivers each call exactly once.",
@@ -74,15 +74,17 @@ def build(desk: CommandDesk) -> typer.Typer:
     app.add_typer(config.verbs(lambda: desk.house.loaded, desk.show), name="config")
     app.add_typer(ledger.verbs(desk), name="ledger")
     app.add_typer(service.verbs(desk), name="service")
-    _add_rooms(app, desk)
+    own = [verb.name for verb in app.registered_commands] + [group.name for group in app.registered_groups]
+    if wanted not in own:
+        _add_rooms(app, desk, wanted)
     return app
 
 
-def _add_rooms(app: typer.Typer, desk: CommandDesk) -> None:
+def _add_rooms(app: typer.Typer, desk: CommandDesk, wanted: str | None) -> None:
     """The rooms' own verbs. They need no configuration to be named, only to be run."""
     import handlers
 
-    for name, group in handlers.verbs(desk):
+    for name, group in handlers.verbs(desk, wanted) or handlers.verbs(desk):
         app.add_typer(group, name=name)
 
 

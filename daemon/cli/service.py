@@ -23,7 +23,7 @@ from daemon.service import Manager, Plan, Scope
 from daemon.sources import leaves, marked
 
 if TYPE_CHECKING:
-    from daemon.app import House
+    from daemon.house import House
 
 FILES_TO_WRITE = ("compress.index", "compress.log_file", "collect.metadata")
 """Settings that name a file which is kept up to date; its folder must be writable."""
@@ -189,7 +189,7 @@ def owner_of(recordings: Path) -> str:
 def clashes(desk: CommandDesk, plan: Plan) -> list[str]:
     """Folders that another installed instance watches too, as warnings; raises BadRequest where one has the same state
     folder or port."""
-    from daemon.app import House
+    from daemon.house import House
 
     here = Path(service.unit_path(plan, str(Path.home())))
     said: list[str] = []

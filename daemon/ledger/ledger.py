@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -25,49 +24,13 @@ from daemon.ledger.connection import (
 from daemon.ledger.files import LedgerFiles
 from daemon.ledger.lock import LedgerLock
 from daemon.ledger.migrate import apply, migrations_of, pending
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import Readers, View, moment
 from daemon.ledger.writer import RETRY_S, Writer, WriteTx, micros
 
 T = TypeVar("T")
 
 MACHINE_MIGRATIONS = "daemon.ledger.migrations"
-
-
-@dataclass(frozen=True, slots=True)
-class StatePaths:
-    """Where the state folder keeps what."""
-
-    folder: Path
-
-    @property
-    def ledger(self) -> Path:
-        """The SQLite file."""
-        return self.folder / "ledger.db"
-
-    @property
-    def lock(self) -> Path:
-        """The kernel lock's file."""
-        return self.folder / "ledger.lock"
-
-    @property
-    def copies(self) -> Path:
-        """Daily copies, and those taken before migrations."""
-        return self.folder / "copies"
-
-    @property
-    def beat(self) -> Path:
-        """How often the ledger was found alive, kept beside it: a ledger that counts less is an older copy."""
-        return self.folder / "ledger.beat"
-
-    @property
-    def host(self) -> Path:
-        """The host id, kept beside the ledger: one that begins anew here is the same host's, and knows what is ours."""
-        return self.folder / "host_id"
-
-    @property
-    def control(self) -> Path:
-        """The running daemon's socket."""
-        return self.folder / "control.sock"
 
 
 class Ledger:

@@ -1,7 +1,8 @@
 """The door for ``callspool``'s own commands to a running daemon: a Unix socket in the state folder.
 
-The daemon is the only process that writes the ledger; a command that changes something asks it to. One JSON line
-in, one JSON line out: ``{"act": …, "args": {…}, "dry_run": …}`` → ``{"answer": …}`` or ``{"error": …, "fix": …,
+The daemon is the only process that writes the ledger; a command that changes something asks it to. One that only
+looks may ask too: the daemon has everything loaded that an answer takes. One JSON line in, one JSON line out:
+``{"act": …, "args": {…}, "dry_run": …}`` or ``{"ask": …, "args": {…}}`` → ``{"answer": …}`` or ``{"error": …, "fix": …,
 "exit_code": …}``. The folder's mode 0700 is the lock on this door.
 """
 
@@ -21,7 +22,7 @@ from daemon.contract import Json
 from daemon.errors import BadRequest, CallspoolError, OperatorError
 
 LIMIT = 1 << 20
-"""Bytes of one request or answer line at most."""
+"""Bytes of one request at most."""
 
 PATIENCE_S = 30.0
 """How long either side waits for the other; a full disk may make the daemon slow to answer."""
@@ -30,6 +31,7 @@ LONGEST_NAME = 100
 """Bytes of a socket's name that fit everywhere: sockaddr_un holds 108 on Linux and 104 on macOS, with the last zero."""
 
 Do = Callable[[str, Mapping[str, Any], bool], Json]
+Answer = Callable[[str, Mapping[str, Any]], Json]
 
 
 class RemoteRefusal(OperatorError):
@@ -41,12 +43,13 @@ class RemoteRefusal(OperatorError):
 
 
 class ControlServer:
-    """Serves commands until ``close``. ``do`` gets act, args and dry_run; an OperatorError becomes the answer."""
+    """Serves commands until ``close``. ``do`` gets act, args and dry_run, ``answer`` a question and its args; an
+    OperatorError becomes the answer."""
 
-    def __init__(self, path: Path, do: Do) -> None:
+    def __init__(self, path: Path, do: Do, answer: Answer) -> None:
         path.unlink(missing_ok=True)  # the ledger's lock is held: a socket left here is nobody's
         self._path = path
-        self._server = _Server(path, do)
+        self._server = _Server(path, do, answer)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="control", daemon=True)
         self._thread.start()
 
@@ -60,8 +63,8 @@ class ControlServer:
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
-    def __init__(self, path: Path, do: Do) -> None:
-        self.do = do
+    def __init__(self, path: Path, do: Do, answer: Answer) -> None:
+        self.do, self.answer = do, answer
         super().__init__(str(path), _Handler, bind_and_activate=False)
         try:
             with _short(path) as name:
@@ -85,8 +88,10 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            act, args, dry_run = _parse(line)
-            return {"answer": self.server.do(act, args, dry_run)}
+            request = _parse(line)
+            if "ask" in request:
+                return {"answer": self.server.answer(request["ask"], request["args"])}
+            return {"answer": self.server.do(request["act"], request["args"], request["dry_run"])}
         except OperatorError as error:
             return {"error": str(error), "fix": error.fix, "exit_code": error.exit_code}
         except CallspoolError as error:
@@ -95,34 +100,44 @@ class _Handler(socketserver.StreamRequestHandler):
             return {"error": f"a defect of callspool's own: {type(error).__name__}", "fix": "report it", "exit_code": 1}
 
 
-def _parse(line: bytes) -> tuple[str, Mapping[str, Any], bool]:
+def _parse(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
-        return str(request["act"]), dict(request["args"]), bool(request["dry_run"])
+        kind = {"ask": str(request["ask"])} if "ask" in request else {"act": str(request["act"])}
+        return {**kind, "args": dict(request["args"]), "dry_run": bool(request.get("dry_run", False))}
     except (ValueError, KeyError, TypeError):
         raise BadRequest("not a command this daemon understands", fix="callspool version") from None
 
 
-def ask(path: Path, act: str, args: Mapping[str, Any], *, dry_run: bool, patience_s: float = PATIENCE_S) -> Json:
-    """Have the running daemon do ``act``.
+def act(path: Path, name: str, args: Mapping[str, Any], *, dry_run: bool, patience_s: float = PATIENCE_S) -> Json:
+    """Have the running daemon do the act.
 
     Raises RemoteRefusal with its error, or where it does not answer within ``patience_s``; ConnectionError or
     FileNotFoundError when nobody is there.
     """
+    try:
+        return _exchange(path, {"act": name, "args": args, "dry_run": dry_run}, patience_s)
+    except TimeoutError:
+        raise RemoteRefusal(
+            f"the daemon did not answer within {patience_s:g} s; it may still do it (is the disk full?)",
+            fix="callspool status",
+            exit_code=1,
+        ) from None
+
+
+def ask(path: Path, question: str, args: Mapping[str, Any], *, patience_s: float) -> Json:
+    """Ask the running daemon. Raises RemoteRefusal with its error, an OSError where it does not answer."""
+    return _exchange(path, {"ask": question, "args": args}, patience_s)
+
+
+def _exchange(path: Path, request: Mapping[str, Any], patience_s: float) -> Json:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience_s)
         with _short(path) as name:
             connection.connect(name)
-        try:
-            connection.sendall(json.dumps({"act": act, "args": args, "dry_run": dry_run}).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                line = stream.readline(LIMIT)
-        except TimeoutError:
-            raise RemoteRefusal(
-                f"the daemon did not answer within {patience_s:g} s; it may still do it (is the disk full?)",
-                fix="callspool status",
-                exit_code=1,
-            ) from None
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as stream:
+            line = stream.readline()
     if not line:
         raise ConnectionError("the daemon closed the connection without an answer")
     answer = json.loads(line)

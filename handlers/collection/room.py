@@ -18,6 +18,7 @@ from handlers.collection.handler import (
     CollectionHandler,
     wakes,
 )
+from handlers.collection.questions import questions
 from handlers.records import KINDS, silence
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def room(collection: Collection, *, timezone: str, metadata: str | None, reports
         acts=acts(collection),
         schedules=_schedules(settings, timezone),
         wakes=wakes(metadata=metadata is not None),
+        questions=questions(collection),
         status=status,
         failures=failures,
         metrics=metrics,

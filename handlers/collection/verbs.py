@@ -13,12 +13,7 @@ import typer
 
 from daemon.contract import Desk, duration
 from daemon.errors import BadRequest
-from handlers import records
-from handlers.collection.asked import Collection
-from handlers.collection.export import as_csv, as_json
-from handlers.collection.files import replace_file
-from handlers.collection.report import hours_text, report_text
-from handlers.records import Part, any_mixed
+from handlers.collection.text import hours_text, report_text
 from handlers.settings import LEAST_TARGET_H, MOST_TARGET_H
 
 Target = Annotated[
@@ -49,14 +44,9 @@ def hours_verbs(desk: Desk) -> typer.Typer:
         """Hours collected, and how far a target is."""
         if context.invoked_subcommand is not None:
             return 0
-        collection = Collection.of(desk.config)
         if by and by not in PARTS:
             raise BadRequest(f"hours cannot be told by {by}", fix="--by " + ", --by ".join(PARTS))
-        with desk.read() as read:
-            moment = _since(desk, since)
-            said = collection.report(read, target or (), moment)
-            if by:
-                said["by"] = _by(collection, read, by, moment)
+        said = _hours(desk, target, since, by)
         parts = [f"{part:<20}{hours:>12,.2f} h" for part, hours in said.get("by", {}).items()]
         desk.show(said, "\n".join([hours_text(said), *parts]))
         return 0
@@ -111,14 +101,7 @@ def other_verbs(desk: Desk) -> typer.Typer:
         output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output.")] = None,
     ) -> int:
         """Every conversation that counts, in the form of conversations_metadata."""
-        collection = Collection.of(desk.config)
-        with desk.read() as read:
-            documents = map(collection.document, collection.conversations(read))
-            pieces = as_csv(documents, mixed=any_mixed(read)) if table else as_json(documents)
-            if output is None:
-                sys.stdout.writelines(pieces)
-            else:
-                replace_file(output.absolute(), pieces)
+        _export(desk, output, table=table)
         return 0
 
     @app.command("import")
@@ -138,44 +121,53 @@ def other_verbs(desk: Desk) -> typer.Typer:
     @app.command("summary")
     def summary(date: Annotated[str, typer.Argument(help="YYYY-MM-DD; else today.")] = "") -> int:
         """What one day brought."""
-        collection = Collection.of(desk.config)
-        with desk.read() as read:
-            day = date or read.now.astimezone(collection.zone).date().isoformat()
-            try:
-                said = collection.summary(read, day)
-            except ValueError:
-                raise BadRequest(f"{day!r} is no date", fix="callspool summary 2025-10-29") from None
+        said = desk.ask("summary", {"day": date})
         desk.show(said, "\n".join(f"{name:<22}{value}" for name, value in said.items()))
         return 0
 
     return app
 
 
+def _hours(desk: Desk, targets: list[float] | None, since: str, by: str = "") -> dict[str, Any]:
+    moment = _since(desk, since)
+    asked = {"targets": targets or [], "since": None if moment is None else moment.isoformat(), "by": by}
+    found: dict[str, Any] = desk.ask("hours", asked)
+    return found
+
+
 def _report(desk: Desk, targets: list[float], since: str, *, save: bool, export_csv: bool) -> None:
-    collection = Collection.of(desk.config)
-    with desk.read() as read:
-        said = collection.report(read, targets, _since(desk, since))
-        if save:
-            stamp = read.now.astimezone(collection.zone).strftime("%Y-%m-%dT%H-%M-%S")
-            name = Path(f"storage_report_{stamp}.json").absolute()
-            replace_file(name, [json.dumps(said, ensure_ascii=False, indent=2) + "\n"])
-            said["saved"] = name.name
-        if export_csv:
-            documents = map(collection.document, collection.conversations(read))
-            replace_file(Path("conversations_metadata.csv").absolute(), as_csv(documents, mixed=any_mixed(read)))
-            said["exported"] = "conversations_metadata.csv"
+    said = _hours(desk, targets, since)
+    if save:
+        from handlers.collection.files import replace_file
+        from handlers.settings import zone_of
+
+        stamp = desk.clock.now().astimezone(zone_of(desk.config.watch.timezone)).strftime("%Y-%m-%dT%H-%M-%S")
+        name = Path(f"storage_report_{stamp}.json").absolute()
+        replace_file(name, [json.dumps(said, ensure_ascii=False, indent=2) + "\n"])
+        said["saved"] = name.name
+    if export_csv:
+        _export(desk, Path("conversations_metadata.csv"), table=True)
+        said["exported"] = "conversations_metadata.csv"
     text = report_text(said)
     text += "".join(f"\n{what:<21}{said[what]}" for what in ("saved", "exported") if what in said)
     desk.show(said, text)
 
 
-def _by(collection: Collection, read: Any, by: str, since: datetime | None) -> dict[str, float]:
-    if by == "day":
-        found = collection.by_day(read, since)
-    else:
-        part: Part = by  # type: ignore[assignment]
-        found = records.by_part(read, collection.counting(read, since), collection.settings.counts, part)
-    return {name: round(total.hours, 2) for name, total in found.items()}
+def _export(desk: Desk, output: Path | None, *, table: bool) -> None:
+    """Every conversation that counts, into a file or to standard output."""
+    from handlers.collection.asked import Collection
+    from handlers.collection.export import as_csv, as_json
+    from handlers.collection.files import replace_file
+    from handlers.records import any_mixed
+
+    collection = Collection.of(desk.config)
+    with desk.read() as read:
+        documents = map(collection.document, collection.conversations(read))
+        pieces = as_csv(documents, mixed=any_mixed(read)) if table else as_json(documents)
+        if output is None:
+            sys.stdout.writelines(pieces)
+        else:
+            replace_file(output.absolute(), pieces)
 
 
 def _since(desk: Desk, text: str) -> datetime | None:

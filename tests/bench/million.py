@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from daemon.app import SOURCES
 from daemon.clock import SystemClock
-from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.house import SOURCES
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx
 from tests.bench.figures import kept_or_made, options

@@ -23,10 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemon.app import SOURCES
 from daemon.catalogue import Settled, Stat
 from daemon.contract import Effect, Event, Job, JobSpec, Json, Lane, Outcome, Planned, Reader, Room, Subject
-from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.house import SOURCES
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.settings import StorageSettings

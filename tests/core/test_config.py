@@ -15,10 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from daemon import dotenv
-from daemon.app import Config
 from daemon.cli.config import AsWritten, checked, settings
 from daemon.config import Loaded, load, read_secret
 from daemon.errors import ConfigInvalid
+from daemon.house import Config
 from daemon.sources import leaves
 from handlers.compression_config import OLD_FILES
 from handlers.settings import OLD_NAMES, Tier

@@ -45,6 +45,14 @@ def test_every_verb_is_in_the_readme() -> None:
     assert not missing
 
 
+def test_a_verb_is_found_also_where_only_the_room_that_has_it_is_loaded() -> None:
+    found = list(verbs(build(CommandDesk())))
+    for word in {verb.split()[1] for verb in found}:
+        alone = set(verbs(build(CommandDesk(), word)))
+        assert {verb for verb in found if verb.split()[1] == word} <= alone < set(found), word
+    assert list(verbs(build(CommandDesk(), "no such verb"))) == found
+
+
 def test_every_event_is_in_the_readme() -> None:
     names = set(emitted())
     assert "crm.accepted" in names

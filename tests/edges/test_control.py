@@ -14,7 +14,7 @@ import pytest
 
 from daemon.contract import Json
 from daemon.errors import BadRequest, LedgerBusy, UnknownSubject
-from daemon.run.control import ControlServer, RemoteRefusal, _short, ask
+from daemon.run.control import ControlServer, RemoteRefusal, _short, act, ask
 
 
 class Desk:
@@ -39,11 +39,14 @@ class Desk:
                 assert self.hang.wait(10)
         return {"did": act}
 
+    def answer(self, question: str, args: Mapping[str, Any]) -> Json:
+        return self.do(question, args, True) if question != "large" else "x" * 3_000_000
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk()
-    server = ControlServer(tmp_path / "control.sock", desk.do)
+    server = ControlServer(tmp_path / "control.sock", desk.do, desk.answer)
     yield desk
     desk.hang.set()
     server.close()
@@ -51,13 +54,13 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def test_a_command_is_done_and_answered(desk: Desk, tmp_path: Path) -> None:
     door = tmp_path / "control.sock"
-    assert ask(door, "retry", {"jobs": [["toy", "1"]], "why": "müde"}, dry_run=True) == {"did": "retry"}
+    assert act(door, "retry", {"jobs": [["toy", "1"]], "why": "müde"}, dry_run=True) == {"did": "retry"}
     assert desk.done == [("retry", {"jobs": [["toy", "1"]], "why": "müde"}, True)]
     assert door.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
-    ("act", "message", "fix", "code"),
+    ("name", "message", "fix", "code"),
     [
         ("unknown", "no such call", "callspool failures", 1),
         ("wrong", "both at once", "", 2),
@@ -66,16 +69,16 @@ def test_a_command_is_done_and_answered(desk: Desk, tmp_path: Path) -> None:
     ],
 )
 def test_an_error_comes_back_with_its_exit_code(
-    desk: Desk, tmp_path: Path, act: str, message: str, fix: str, code: int
+    desk: Desk, tmp_path: Path, name: str, message: str, fix: str, code: int
 ) -> None:
     with pytest.raises(RemoteRefusal) as caught:
-        ask(tmp_path / "control.sock", act, {}, dry_run=False)
+        act(tmp_path / "control.sock", name, {}, dry_run=False)
     assert (str(caught.value), caught.value.fix, caught.value.exit_code) == (message, fix, code)
-    assert ask(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
+    assert act(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
 
 
 @pytest.mark.parametrize(
-    "line", [b"not json\n", b"[]\n", b"{}\n", b'{"act": "x", "args": 1, "dry_run": 0}\n', b"x" * 100]
+    "line", [b"not json\n", b"[]\n", b"{}\n", b'{"ask": "x"}\n', b'{"act": "x", "args": 1, "dry_run": 0}\n', b"x" * 100]
 )
 def test_nonsense_is_answered_and_does_nothing(desk: Desk, tmp_path: Path, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
@@ -90,31 +93,42 @@ def test_nonsense_is_answered_and_does_nothing(desk: Desk, tmp_path: Path, line:
 
 def test_one_slow_command_does_not_keep_others_out(desk: Desk, tmp_path: Path) -> None:
     with pytest.raises(RemoteRefusal, match="did not answer"):
-        ask(tmp_path / "control.sock", "hang", {}, dry_run=False, patience_s=0.05)
-    assert ask(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
+        act(tmp_path / "control.sock", "hang", {}, dry_run=False, patience_s=0.05)
+    assert act(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
+
+
+def test_a_question_is_answered_however_large_the_answer_and_an_error_comes_back(desk: Desk, tmp_path: Path) -> None:
+    door = tmp_path / "control.sock"
+    assert ask(door, "status", {"of": "müde"}, patience_s=10) == {"did": "status"}
+    assert desk.done == [("status", {"of": "müde"}, True)]
+    assert ask(door, "large", {}, patience_s=10) == "x" * 3_000_000
+    with pytest.raises(RemoteRefusal, match="no such call"):
+        ask(door, "unknown", {}, patience_s=10)
+    with pytest.raises(TimeoutError):
+        ask(door, "hang", {}, patience_s=0.05)
 
 
 def test_somebody_who_goes_away_harms_nobody(desk: Desk, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(tmp_path / "control.sock"))
-    assert ask(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
+    assert act(tmp_path / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        ask(tmp_path / "control.sock", "retry", {}, dry_run=False)
+        act(tmp_path / "control.sock", "retry", {}, dry_run=False)
     with socket.socket(socket.AF_UNIX) as raw:
         raw.bind(str(tmp_path / "control.sock"))
     with pytest.raises(ConnectionRefusedError):
-        ask(tmp_path / "control.sock", "retry", {}, dry_run=False)
+        act(tmp_path / "control.sock", "retry", {}, dry_run=False)
 
 
 def test_a_socket_left_by_a_dead_daemon_is_replaced_and_a_closed_one_removed(tmp_path: Path) -> None:
     door = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(door))
-    server = ControlServer(door, Desk().do)
-    assert ask(door, "next", {}, dry_run=False) == {"did": "next"}
+    server = ControlServer(door, Desk().do, Desk().answer)
+    assert act(door, "next", {}, dry_run=False) == {"did": "next"}
     server.close()
     assert not door.exists()
 
@@ -122,9 +136,9 @@ def test_a_socket_left_by_a_dead_daemon_is_replaced_and_a_closed_one_removed(tmp
 def test_a_state_folder_however_deep_has_its_door(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 8)
     deep.mkdir(parents=True)
-    server = ControlServer(deep / "control.sock", Desk().do)
+    server = ControlServer(deep / "control.sock", Desk().do, Desk().answer)
     try:
-        assert ask(deep / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
+        assert act(deep / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
         with _short(deep / "control.sock") as name:
             assert len(os.fsencode(name)) <= 100
     finally:

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.contract import Effect, Job, Machine, Planned, Reader, Trouble
 from daemon.errors import NotSent, Unacceptable
-from daemon.ledger.ledger import StatePaths
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from handlers.notify.handler import DEST, KIND, SEND, NoticeHandler, digest
 from handlers.notify.performer import NoticePerformer

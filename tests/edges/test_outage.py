@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from daemon.app import SOURCES
 from daemon.catalogue import Settled, Stat
 from daemon.contract import Event, JobSpec, Machine
-from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.house import SOURCES
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.model import AudioInfo, Recording, Side

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.app import House
 from daemon.clock import SystemClock
 from daemon.contract import Event
+from daemon.house import House
 from daemon.ledger.connection import open_for_reading
 
 RELEASED = sorted((Path(__file__).parents[1] / "data" / "ledgers").glob("*.sql"))

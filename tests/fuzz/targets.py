@@ -16,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 
 from daemon import dotenv, service, yaml_text
-from daemon.app import Config
 from daemon.catalogue import printable
 from daemon.config import load
 from daemon.contract import Item
 from daemon.errors import ConfigInvalid, DeliveryError
+from daemon.house import Config
 from daemon.masking import mask, masked
 from daemon.run.control import _parse as command
 from daemon.watch.proof import container

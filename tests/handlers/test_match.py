@@ -889,6 +889,9 @@ class BookDesk:
         with self._lane.book.view() as view:
             yield view
 
+    def ask(self, question: str, args: Fields) -> Any:
+        raise AssertionError(f"no room of matching is asked {question}")
+
     def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
         return self._lane.book.ledger.act(name, room(self._lane.settings).acts[name], args, dry_run=dry_run)
 

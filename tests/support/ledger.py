@@ -40,7 +40,8 @@ from daemon.contract import (
     Tx,
 )
 from daemon.errors import Unanswered
-from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx
 from daemon.run.runner import Runner

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daemon.app import SOURCES
 from daemon.contract import Event, Fact, Reader
-from daemon.ledger.ledger import Ledger, StatePaths
+from daemon.house import SOURCES
+from daemon.ledger.ledger import Ledger
+from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import Readers
 from daemon.ledger.writer import WriteTx, micros
 from handlers.model import AudioInfo, Conversation, Lead, Recording, Side, TimeSource
