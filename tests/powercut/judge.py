@@ -71,7 +71,11 @@ def _copies(site: Site) -> Iterator[str]:
             samples = str(error)  # type: ignore[assignment]
         if samples != SAMPLES:
             yield f"{path.name} has {samples} samples of {SAMPLES}"
-    for row in site.rows("SELECT key, sha256 FROM copy WHERE place = 'local' AND state = 'verified'"):
+    try:
+        verified = site.rows("SELECT key, sha256 FROM copy WHERE place = 'local' AND state = 'verified'")
+    except sqlite3.DatabaseError:
+        return  # what is wrong with the ledger is said already
+    for row in verified:
         path = site.folder / "uploads" / row["key"]
         if not path.exists() or _digest(path) != row["sha256"]:
             yield f"the verified copy {path.name} {'differs' if path.exists() else 'is not there'}"
