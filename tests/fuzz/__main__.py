@@ -106,23 +106,25 @@ def audio(count: int, seed: int) -> int:
     chance, counts = random.Random(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder, Prober(workers=2, base_deadline_s=10) as prober:
         whole = make_all(Path(folder))
-        early = 0
+        early, longest_s = 0, 0.0
         for number in range(count):
             early = _resident_kb(prober) if number == count // 10 else early
             name, data = whole[number % len(whole)]
             path = Path(folder, f"m{number}{Path(name).suffix}")
             path.write_bytes(mutated(data, chance.random))
+            began_s = time.monotonic()
             try:
                 prober.probe(str(path).encode())
                 counts["measured"] += 1
             except AudioUnreadable as error:
                 counts["its worker ended" if "ended" in str(error) else "refused"] += 1
+            longest_s = max(longest_s, time.monotonic() - began_s)
             path.unlink()
         last = Path(folder, "last.wav")
         last.write_bytes(next(data for name, data in whole if name.endswith(".wav")))
         prober.probe(str(last).encode())  # after all of it, an honest file is measured
         late = _resident_kb(prober)
-    print(f"audio       {count} files of {len(whole)} containers, {dict(counts)}; crashes of ours: 0")
+    print(f"audio       {count} files of {len(whole)} containers, {dict(counts)}, none took longer than {longest_s:.2f} s")
     print(f"            resident after a tenth of them {early:,} kB, at the end {late:,} kB")
     return 0
 
