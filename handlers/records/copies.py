@@ -38,7 +38,8 @@ class Copy(Placed):
     """What the ledger knows of it.
 
     ``bound_for`` is the object that is to move from here to S3, None where the copy is at home. ``lost_at`` is when it
-    was last found to be missing or to be something else; it is mended where it was verified since.
+    was last found to be missing or to be something else; it is mended where it was verified since. ``changed_at`` is
+    when the ledger last learned anything of it, or was told.
     """
 
     state: CopyState
@@ -48,6 +49,7 @@ class Copy(Placed):
     intended_at: datetime
     verified_at: datetime | None
     lost_at: datetime | None
+    changed_at: datetime
 
 
 def storage_name(read: Reader, subject: int) -> tuple[str, str] | None:
@@ -215,6 +217,7 @@ def _copy_of(row: Row) -> Copy:
         moment(row["intended_us"]),
         maybe_moment(row["verified_us"]),
         maybe_moment(row["lost_us"]),
+        moment(row["changed_us"]),
     )
 
 

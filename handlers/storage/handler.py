@@ -208,6 +208,7 @@ class DrainHandler:
             "named": one["metadata"].get("call-id", ""),
             "local": copy.key,
             "object": {**one, "text": None},
+            "as_of": copy.changed_at.isoformat(),  # once a person has it tried again, that is another move
             "begun": begins[0].identity if begins else None,
         }
         moved = Effect.of(MOVE, identity, S3, payload)

@@ -67,6 +67,7 @@ class Site:
         storage = room(
             self.settings, str(self.folder / "uploads"), Credentials(ACCESS_KEY, SECRET_KEY), machine, timezone="UTC"
         )
+        self.acts = storage.acts
         lanes = {kind: lane.name for lane in storage.lanes for kind in lane.kinds} | {"recording": "none"}
         self.ledger = Ledger(
             StatePaths(self.folder / "state"),
@@ -272,6 +273,31 @@ def test_what_is_gone_from_the_local_store_before_it_moved_is_found_in_s3_or_wri
     assert len(stored(proxy)) == (OBJECTS if moved else OBJECTS - 1)
     if moved:
         assert stored(proxy) == before
+
+
+def test_what_could_not_move_moves_when_a_person_has_it_tried_again(tmp_path: Path, proxy: Awkward) -> None:
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        (here,) = site.rows("SELECT * FROM copy WHERE role = 'audio' AND place = 'local'")
+        key = json.loads(here["bound_for"])["keys"]["s3"]
+        another = client(proxy.upstream)
+        another.put_object(Bucket=BUCKET, Key=key, Body=b"another's")
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: len(site.rows(BOUND)) == 1, "all but one has moved")
+        for tried in range(2):
+            site.ledger.act("storage.drain", site.acts["storage.drain"], {})
+            site.pass_time(timedelta(minutes=1))
+            assert len(site.rows(BOUND)) == 1, tried
+            assert site.rows("SELECT 1 FROM copy WHERE bound_for NOTNULL AND reason LIKE 'another object%'"), tried
+        another.delete_object(Bucket=BUCKET, Key=key)
+        site.ledger.act("storage.drain", site.acts["storage.drain"], {})
+        site.pass_time(timedelta(minutes=1))
+        assert not site.rows(BOUND)
+        site.every_copy_lies_there()
+    assert len(stored(proxy)) == OBJECTS
 
 
 def test_an_older_version_that_waits_in_the_local_store_never_replaces_a_newer_one_in_s3(
