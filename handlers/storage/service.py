@@ -40,6 +40,11 @@ AGAIN_S = (0.2, 0.6)
 """Waits before what surely was not taken is sent again here; the ledger has the patience for the rest."""
 
 _DENIED = frozenset({401, 403})
+_UNSIGNED = frozenset({400, 401, 403})
+"""What services answer to a signature whose time is not theirs, in words that differ, to HEAD in none."""
+
+MOST_SKEW = timedelta(minutes=15)
+"""By which AWS Signature Version 4 lets clocks differ."""
 _LATER = frozenset({408, 409, 423, 425})
 _BUSY = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"})
 
@@ -228,11 +233,15 @@ def _answered(error: Any) -> DeliveryError:
     meta = answer.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode") or 0)
     code = _word(answer.get("Error", {}).get("Code"))
+    headers = meta.get("HTTPHeaders", {})
     reason = f"S3 answered {status}" + (f" {code}" if code and code != str(status) else "")
     kind = _kind(status, code)
     if kind is Throttled:
-        after = _retry_after(meta.get("HTTPHeaders", {}).get("retry-after"))
-        return Throttled(reason, retry_after=after, http_status=status)
+        return Throttled(reason, retry_after=_retry_after(headers.get("retry-after")), http_status=status)
+    apart = _apart(headers.get("date"))
+    if status in _UNSIGNED and apart > MOST_SKEW:
+        apart_s = timedelta(seconds=round(apart.total_seconds()))
+        return Denied(f"{reason}: this host's clock and the service's are {apart_s} apart", http_status=status)
     return kind(reason, http_status=status)
 
 
@@ -264,6 +273,14 @@ def _word(code: object) -> str:
     """An error's code as it may stand in a log: one word."""
     text = str(code or "")
     return text if text.isalnum() and len(text) <= 60 else ""
+
+
+def _apart(date: str | None) -> timedelta:
+    """By how much our clock and the one that wrote this HTTP date differ; nothing where it cannot be told."""
+    try:
+        return abs(parsedate_to_datetime(date or "") - datetime.now(UTC))
+    except (ValueError, TypeError, OverflowError):
+        return timedelta(0)
 
 
 def _retry_after(value: str | None) -> timedelta | None:

@@ -300,6 +300,27 @@ def test_what_could_not_move_moves_when_a_person_has_it_tried_again(tmp_path: Pa
     assert len(stored(proxy)) == OBJECTS
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_clock_that_is_off_strands_nothing_and_is_said(tmp_path: Path, proxy: Awkward, status: int) -> None:
+    """A signature with another time than the service's is refused; the objects are not to blame."""
+    site = Site(tmp_path, proxy.url, retry=["1m", "5m"])
+    skewed: Answer = (status, {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, b"")
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        proxy.answer = lambda _request: skewed
+        site.drop(2)
+        for _ in range(5):
+            site.pass_time(timedelta(minutes=1))
+        assert not site.rows("SELECT 1 FROM copy WHERE reason != ''")
+        assert any("clock" in row["reason"] for row in site.rows("SELECT reason FROM destination"))
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: not site.rows(BOUND), "all has moved")
+        site.every_copy_lies_there()
+    assert len(stored(proxy)) == 2 * OBJECTS
+
+
 def test_an_older_version_that_waits_in_the_local_store_never_replaces_a_newer_one_in_s3(
     tmp_path: Path, proxy: Awkward
 ) -> None:
