@@ -18,7 +18,7 @@ from handlers.records import Cause, LatestCall, Pause, Site, Stage
 from handlers.view import chart
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 DAYS = 30
 """Days of the chart."""
@@ -168,8 +168,16 @@ def _term(term: Mapping[str, Any]) -> str:
 
 def render(model: Model, *, said: str = "") -> str:
     """The page as HTML. ``said`` is what the last act answered."""
-    template = _templates().get_template("page.html")
-    return template.render(m=model, said=said)
+    return _template().render(m=model, said=said)
+
+
+def prepare() -> None:
+    """Load and compile what the first page would have to wait a third of a second for."""
+    _template()
+
+
+def _template() -> Template:
+    return _templates().get_template("page.html")
 
 
 @cache

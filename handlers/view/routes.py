@@ -134,6 +134,7 @@ def router(front: Front) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     kept = HoursKept(front)
     _living(routes, front)
+    threading.Thread(target=page.prepare, name="page", daemon=True).start()
 
     @routes.get("/")
     def show(request: Request) -> Response:
