@@ -35,7 +35,7 @@ def test_tail_and_the_live_screen_see_what_a_working_daemon_commits(tmp_path: Pa
     site = Site(tmp_path)
     with site.daemon() as daemon:
         daemon.wait_for("daemon.started")
-        tail = beside(site, "tail", "--event", "file.*", "-n", "0", "--json")
+        tail = beside(site, "tail", "--event", "file.*", "--json")
         screen = beside(site, "status", "--watch", "--json")
         try:
             assert next_line(screen)["files"]["known"] == 0
