@@ -92,21 +92,17 @@ _LOCAL = "place = 'local' AND bucket = '' AND key = ?"
 
 @dataclass(frozen=True, slots=True)
 class CopyRemoved:
-    """It was let go, or is gone and wanted no more; it is bound for nowhere. With ``sha256`` that is said of this
-    content alone: something else may have taken its place."""
+    """It was let go, or is gone and wanted no more; it is bound for nowhere."""
 
     place: Place
     bucket: str
     key: str
     reason: str
-    sha256: str | None = None
 
     def write(self, tx: Tx) -> None:
         """Put it down."""
-        where = (self.place, self.bucket, self.key, self.sha256)
-        _update(
-            tx, f"{_THIS} AND sha256 = coalesce(?, sha256)", where, state="removed", reason=self.reason, bound_for=None
-        )
+        where = (self.place, self.bucket, self.key)
+        _update(tx, _THIS, where, state="removed", reason=self.reason, bound_for=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,15 +141,6 @@ def storing_job(read: Reader, subject: int) -> JobSpec:
     return JobSpec(LONE, str(subject)) if pairing is None else JobSpec(STORE, str(pairing.conversation_id))
 
 
-def wanted_by(read: Reader, places: Places, job: JobSpec) -> list[Wanted]:
-    """All that a storing job is to have put."""
-    members = members_of_call(read, int(job.key)) if job.kind == STORE else members_of_recording(read, int(job.key))
-    planner = Planner(places, members, read)
-    audio = planner.audio()
-    papers = planner.papers()
-    return [*audio, *papers, planner.sidecar(audio, papers)]
-
-
 def begin(read: Reader, places: Places, one: dict[str, Json], dest: str = STORAGE) -> Effect:
     """Ask the service for the id of an upload in parts, or take up the one that was begun for this key."""
     keys: Any = one["keys"]
@@ -200,7 +191,7 @@ class DrainHandler:
             assert copy.bound_for is not None
             bucket, key = self.places.buckets["s3"], copy.bound_for["keys"]["s3"]
             there = records.copy_at(read, "s3", bucket, key)
-            if there is not None and self._is_outdated(read, copy, there):
+            if there is not None and _is_newer(there, copy):
                 effects.append(self._released(copy, copy.bound_for, None))
                 continue
             facts.append(CopyIntended("s3", bucket, key, copy.subject, copy.role, copy.item, copy.sha256, copy.size))
@@ -223,14 +214,6 @@ class DrainHandler:
         moved = Effect.of(MOVE, identity, S3, payload)
         return [*begins, moved, self._released(copy, one, moved.key)]
 
-    def _is_outdated(self, read: Reader, copy: Copy, there: Copy) -> bool:
-        """Whether another version of this paper was put straight into S3 while it waited, and it is not the one that is
-        wanted now. Clocks are set: which version is the newer one, no time tells."""
-        if copy.role == "audio" or there.state != "verified" or there.sha256 == copy.sha256:
-            return False
-        wanted = wanted_by(read, self.places, storing_job(read, copy.subject))
-        return copy.sha256 not in {one.sha256 for one in wanted if one.keys["s3"] == there.key}
-
     @staticmethod
     def _released(copy: Copy, one: dict[str, Any], move: str | None) -> Effect:
         """Let the local copy go: after its move, or without one where a newer version lies in S3."""
@@ -242,6 +225,12 @@ class DrainHandler:
             "move": move,
         }
         return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, release)
+
+
+def _is_newer(there: Copy, copy: Copy) -> bool:
+    """Whether a newer version of the same paper was put straight into S3, while this one waited to move."""
+    same = (there.role, there.subject) == (copy.role, copy.subject)
+    return same and there.state == "verified" and there.sha256 != copy.sha256 and there.intended_at > copy.intended_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -40,7 +39,6 @@ class LocalStore:
     def __init__(self, folder: str, min_free: int) -> None:
         self._folder = folder
         self._min_free = min_free
-        self._naming = threading.Lock()
 
     @property
     def folder(self) -> str:
@@ -73,8 +71,7 @@ class LocalStore:
                 beside = self._beside(path)
                 try:
                     self._write(beside, source, described)
-                    with self._naming:
-                        os.rename(beside, path)
+                    os.rename(beside, path)
                 except BaseException:
                     if os.path.lexists(beside):
                         os.unlink(beside)
@@ -106,29 +103,6 @@ class LocalStore:
             return
         except OSError as error:
             raise _refused("deleted", error) from error
-        self._tidy(path)
-
-    def let_go(self, key: str, sha256: str, size: int) -> bool:
-        """Delete it where this content lies there, and not what has taken its place meanwhile; whether it is gone."""
-        path = self._path(key)
-        try:
-            before = os.lstat(path)
-            if self._digest(key, size) != sha256:
-                return False
-            with self._naming:
-                now = os.lstat(path)
-                if (now.st_ino, now.st_mtime_ns) != (before.st_ino, before.st_mtime_ns):
-                    return False
-                os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError, KeyMissing):
-            return True
-        except OSError as error:
-            raise _refused("deleted", error) from error
-        self._tidy(path)
-        return True
-
-    def _tidy(self, path: str) -> None:
-        """What an unlinked name leaves: its folder to be synced, folders that are empty."""
         parent = os.path.dirname(path)
         sync_folder(parent)
         self._drop_empty(parent)

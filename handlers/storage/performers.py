@@ -357,15 +357,14 @@ class ReleasePerformer(_Sure):
         if not moved.get("moved"):
             return Receipt({"released": False})
         reason = str(moved.get("reason", "verified in S3, where it belongs"))
-        if not self._stores.local.let_go(payload["local"], payload["sha256"], payload["size"]):
-            return Receipt({"released": False})
+        self._stores.local.delete(payload["local"])
         fields = {
             **_subject(payload["named"]),
             "size_bytes": payload["size"],
             "sha256": payload["sha256"][:12],
             "reason": reason,
         }
-        fact = CopyRemoved("local", "", payload["local"], reason, payload["sha256"])
+        fact = CopyRemoved("local", "", payload["local"], reason)
         return Receipt({"released": True}, Event("storage.released", fields), (fact,))
 
 

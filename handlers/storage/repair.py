@@ -9,8 +9,9 @@ from typing import Any
 from daemon.contract import Acted, Event, Fact, JobSpec, Json, Reader
 from handlers import records
 from handlers.records import Copy, CopyLost, CopyRemoved
-from handlers.storage.handler import storing_job, wanted_by
-from handlers.storage.planning import Places
+from handlers.storage.handler import STORE, storing_job
+from handlers.storage.members import members_of_call, members_of_recording
+from handlers.storage.planning import Places, Planner
 
 FOUND = "found to be missing or to be something else"
 TOLD = "a person wants it looked at again"
@@ -78,7 +79,11 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
 
 def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:
     """The keys under which it has something where copies belong."""
-    return {wanted.keys[places.home] for wanted in wanted_by(read, places, job)}
+    members = members_of_call(read, int(job.key)) if job.kind == STORE else members_of_recording(read, int(job.key))
+    planner = Planner(places, members, read)
+    audio = planner.audio()
+    papers = planner.papers()
+    return {wanted.keys[places.home] for wanted in (*audio, *papers, planner.sidecar(audio, papers))}
 
 
 def _has_source(read: Reader, copy: Copy) -> bool:

@@ -28,7 +28,7 @@ from handlers.settings import Pace, StorageSettings
 from handlers.storage.content import OfText
 from handlers.storage.handler import LONE, SWEEP
 from handlers.storage.kept import Kept
-from handlers.storage.local import NOT_HERE, LocalStore
+from handlers.storage.local import NOT_HERE
 from handlers.storage.pace import Hours
 from handlers.storage.room import room
 from handlers.storage.service import Credentials, s3_of
@@ -321,46 +321,27 @@ def test_a_clock_that_is_off_strands_nothing_and_is_said(tmp_path: Path, proxy: 
     assert len(stored(proxy)) == 2 * OBJECTS
 
 
-@pytest.mark.parametrize("newer", ["local", "s3"])
-def test_of_two_versions_of_a_paper_the_one_that_is_wanted_is_in_s3_at_the_end(
-    tmp_path: Path, proxy: Awkward, newer: str
+def test_an_older_version_that_waits_in_the_local_store_never_replaces_a_newer_one_in_s3(
+    tmp_path: Path, proxy: Awkward
 ) -> None:
-    """The other one waits in the local store, or was put into S3 before; no clock says which is the newer."""
     site = Site(tmp_path, proxy.url)
     proxy.answer = broken([(500, {}, b"")])
     with site.at_work():
         site.drop(1)
         site.pass_time(timedelta(minutes=1))
         (here,) = site.rows("SELECT * FROM copy WHERE role = 'sidecar' AND place = 'local'")
-        path, bound = tmp_path / "uploads" / here["key"], json.loads(here["bound_for"])
-        wanted = path.read_bytes()
-        other = json.dumps({**json.loads(wanted), "of": "another time"}).encode()
-        lies = {"local": wanted, "s3": other} if newer == "local" else {"local": other, "s3": wanted}
-        path.write_bytes(lies["local"])
-        client(proxy.upstream).put_object(Bucket=BUCKET, Key=bound["keys"]["s3"], Body=lies["s3"])
+        key = json.loads(here["bound_for"])["keys"]["s3"]
+        newer = b"a newer version"
+        client(proxy.upstream).put_object(Bucket=BUCKET, Key=key, Body=newer)
         site.clock.advance(timedelta(seconds=1))
-        keys = {"local": ("", here["key"]), "s3": (BUCKET, bound["keys"]["s3"])}
-        for place, (bucket, key) in keys.items():
-            sha256, size = hashlib.sha256(lies[place]).hexdigest(), len(lies[place])
-            going = {**bound, "sha256": sha256, "size": size} if place == "local" else None
-            known = CopyVerified(place, bucket, key, here["subject_id"], "sidecar", None, sha256, size, "etag", going)  # type: ignore[arg-type]
-            site.ledger.write("storage.verified", known.write)
+        sha256 = hashlib.sha256(newer).hexdigest()
+        there = CopyVerified("s3", BUCKET, key, here["subject_id"], "sidecar", None, sha256, len(newer), "checksum")
+        site.ledger.write("storage.verified", there.write)
         proxy.answer = lambda _request: None
         site.pass_until(lambda: not site.rows(BOUND), "nothing waits any more")
         site.every_copy_lies_there()
-    assert stored(proxy)[bound["keys"]["s3"]] == wanted
+    assert stored(proxy)[key] == newer
     assert not any(path.is_file() for path in (tmp_path / "uploads").rglob("*"))
-
-
-def test_only_what_was_meant_is_let_go_from_the_local_store(tmp_path: Path) -> None:
-    store = LocalStore(str(tmp_path / "uploads"), 0)
-    old, new = (hashlib.sha256(text).hexdigest() for text in (b"old", b"new"))
-    store.put("a/b.json", OfText("new"), Described(new, 3))
-    assert not store.let_go("a/b.json", old, 3)
-    assert (tmp_path / "uploads/a/b.json").read_bytes() == b"new"
-    assert store.let_go("a/b.json", new, 3)
-    assert store.let_go("a/b.json", new, 3), "gone is gone"
-    assert not (tmp_path / "uploads/a").exists()
 
 
 @pytest.mark.parametrize("cut", [0, 1000])
