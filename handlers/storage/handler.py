@@ -190,10 +190,6 @@ class DrainHandler:
         for copy in found:
             assert copy.bound_for is not None
             bucket, key = self.places.buckets["s3"], copy.bound_for["keys"]["s3"]
-            there = records.copy_at(read, "s3", bucket, key)
-            if there is not None and _is_newer(there, copy):
-                effects.append(self._released(copy, copy.bound_for, None))
-                continue
             facts.append(CopyIntended("s3", bucket, key, copy.subject, copy.role, copy.item, copy.sha256, copy.size))
             effects += self._moved(read, copy, copy.bound_for)
         subjects = dict.fromkeys(copy.subject for copy in found) if self.removes else ()
@@ -215,8 +211,8 @@ class DrainHandler:
         return [*begins, moved, self._released(copy, one, moved.key)]
 
     @staticmethod
-    def _released(copy: Copy, one: dict[str, Any], move: str | None) -> Effect:
-        """Let the local copy go: after its move, or without one where a newer version lies in S3."""
+    def _released(copy: Copy, one: dict[str, Any], move: str) -> Effect:
+        """Let the local copy go after its move."""
         release: dict[str, Json] = {
             "local": copy.key,
             "sha256": copy.sha256,
@@ -225,12 +221,6 @@ class DrainHandler:
             "move": move,
         }
         return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, release)
-
-
-def _is_newer(there: Copy, copy: Copy) -> bool:
-    """Whether a newer version of the same paper was put straight into S3, while this one waited to move."""
-    same = (there.role, there.subject) == (copy.role, copy.subject)
-    return same and there.state == "verified" and there.sha256 != copy.sha256 and there.intended_at > copy.intended_at
 
 
 @dataclass(frozen=True, slots=True)

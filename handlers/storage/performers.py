@@ -285,9 +285,6 @@ class AbortPerformer(_Sure):
         return Receipt({"aborted": True}, event, (MultipartEnded(s3.bucket, payload["key"]),))
 
 
-NEWER = "a newer version of it is put into S3 itself"
-
-
 class MovePerformer(_Sure):
     """Moves one object from the local store to S3."""
 
@@ -300,10 +297,6 @@ class MovePerformer(_Sure):
         payload, stores = _payload(effect), self._stores
         one, began_s = payload["object"], self._stores.clock.monotonic()
         assert stores.s3 is not None
-        with stores.view() as read:
-            meant = copy_at(read, "s3", stores.s3.bucket, one["keys"]["s3"])
-        if meant is not None and meant.sha256 != one["sha256"]:
-            return Receipt({"moved": True, "reason": NEWER})
         content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
         try:
             stored = put_s3(stores.s3, one, content, stores.described(one, upload_id))
@@ -344,19 +337,18 @@ def _standing(s3: InParts, one: Mapping[str, Any], described: Described) -> Stor
 
 
 class ReleasePerformer(_Sure):
-    """Lets go of a copy in the local store that was verified in S3 and committed there, or a newer version of it."""
+    """Lets go of a copy in the local store that was verified in S3 and committed there."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Delete it, where its move came about or none is wanted any more."""
+        """Delete it, where its move came about."""
         payload = _payload(effect)
         move = effect.given.get(effect.identity)
-        moved = {"moved": True, "reason": NEWER} if payload["move"] is None else {} if move is None else move.data
-        if not moved.get("moved"):
+        if move is None or not move.data.get("moved"):
             return Receipt({"released": False})
-        reason = str(moved.get("reason", "verified in S3, where it belongs"))
+        reason = "verified in S3, where it belongs"
         self._stores.local.delete(payload["local"])
         fields = {
             **_subject(payload["named"]),

@@ -239,7 +239,7 @@ def _answered(error: Any) -> DeliveryError:
     if kind is Throttled:
         return Throttled(reason, retry_after=_retry_after(headers.get("retry-after")), http_status=status)
     apart = _apart(headers.get("date"))
-    if status in _UNSIGNED and apart > MOST_SKEW:
+    if status in _UNSIGNED and apart > MOST_SKEW and kind in (Denied, Unacceptable):
         apart_s = timedelta(seconds=round(apart.total_seconds()))
         return Denied(f"{reason}: this host's clock and the service's are {apart_s} apart", http_status=status)
     return kind(reason, http_status=status)

@@ -23,7 +23,7 @@ from daemon.ledger.paths import StatePaths
 from daemon.ledger.reading import LedgerContents, Readers
 from daemon.run.runner import Runner
 from handlers.model import AudioInfo, Recording, Side
-from handlers.records import CopyVerified, MultipartBegun, RecordingKnown
+from handlers.records import MultipartBegun, RecordingKnown
 from handlers.settings import Pace, StorageSettings
 from handlers.storage.content import OfText
 from handlers.storage.handler import LONE, SWEEP
@@ -319,29 +319,6 @@ def test_a_clock_that_is_off_strands_nothing_and_is_said(tmp_path: Path, proxy: 
         site.pass_until(lambda: not site.rows(BOUND), "all has moved")
         site.every_copy_lies_there()
     assert len(stored(proxy)) == 2 * OBJECTS
-
-
-def test_an_older_version_that_waits_in_the_local_store_never_replaces_a_newer_one_in_s3(
-    tmp_path: Path, proxy: Awkward
-) -> None:
-    site = Site(tmp_path, proxy.url)
-    proxy.answer = broken([(500, {}, b"")])
-    with site.at_work():
-        site.drop(1)
-        site.pass_time(timedelta(minutes=1))
-        (here,) = site.rows("SELECT * FROM copy WHERE role = 'sidecar' AND place = 'local'")
-        key = json.loads(here["bound_for"])["keys"]["s3"]
-        newer = b"a newer version"
-        client(proxy.upstream).put_object(Bucket=BUCKET, Key=key, Body=newer)
-        site.clock.advance(timedelta(seconds=1))
-        sha256 = hashlib.sha256(newer).hexdigest()
-        there = CopyVerified("s3", BUCKET, key, here["subject_id"], "sidecar", None, sha256, len(newer), "checksum")
-        site.ledger.write("storage.verified", there.write)
-        proxy.answer = lambda _request: None
-        site.pass_until(lambda: not site.rows(BOUND), "nothing waits any more")
-        site.every_copy_lies_there()
-    assert stored(proxy)[key] == newer
-    assert not any(path.is_file() for path in (tmp_path / "uploads").rglob("*"))
 
 
 @pytest.mark.parametrize("cut", [0, 1000])
