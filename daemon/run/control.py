@@ -138,7 +138,7 @@ def _exchange(path: Path, request: Mapping[str, Any], patience_s: float) -> Json
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as stream:
             line = stream.readline()
-    if not line:
+    if not line.endswith(b"\n"):  # nothing, or half of it: it was stopped
         raise ConnectionError("the daemon closed the connection without an answer")
     answer = json.loads(line)
     if "error" in answer:
