@@ -88,10 +88,10 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            request = _parse(line)
-            if "ask" in request:
-                return {"answer": self.server.answer(request["ask"], request["args"])}
-            return {"answer": self.server.do(request["act"], request["args"], request["dry_run"])}
+            name, args, dry_run = _parse(line)
+            if dry_run is None:
+                return {"answer": self.server.answer(name, args)}
+            return {"answer": self.server.do(name, args, dry_run)}
         except OperatorError as error:
             return {"error": str(error), "fix": error.fix, "exit_code": error.exit_code}
         except CallspoolError as error:
@@ -100,11 +100,13 @@ class _Handler(socketserver.StreamRequestHandler):
             return {"error": f"a defect of callspool's own: {type(error).__name__}", "fix": "report it", "exit_code": 1}
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> tuple[str, Mapping[str, Any], bool | None]:
+    """Act, args and dry_run; of a question, which has no dry run, None for the last."""
     try:
         request = json.loads(line)
-        kind = {"ask": str(request["ask"])} if "ask" in request else {"act": str(request["act"])}
-        return {**kind, "args": dict(request["args"]), "dry_run": bool(request.get("dry_run", False))}
+        if "ask" in request:
+            return str(request["ask"]), dict(request["args"]), None
+        return str(request["act"]), dict(request["args"]), bool(request["dry_run"])
     except (ValueError, KeyError, TypeError):
         raise BadRequest("not a command this daemon understands", fix="callspool version") from None
 

@@ -78,7 +78,16 @@ def test_an_error_comes_back_with_its_exit_code(
 
 
 @pytest.mark.parametrize(
-    "line", [b"not json\n", b"[]\n", b"{}\n", b'{"ask": "x"}\n', b'{"act": "x", "args": 1, "dry_run": 0}\n', b"x" * 100]
+    "line",
+    [
+        b"not json\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"ask": "x"}\n',
+        b'{"act": "x", "args": {}}\n',
+        b'{"act": "x", "args": 1, "dry_run": 0}\n',
+        b"x" * 100,
+    ],
 )
 def test_nonsense_is_answered_and_does_nothing(desk: Desk, tmp_path: Path, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
