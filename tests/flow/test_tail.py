@@ -43,7 +43,9 @@ def test_tail_and_the_live_screen_see_what_a_working_daemon_commits(tmp_path: Pa
             line = next_line(tail)
             assert line["event"] == "file.settled"
             assert line["path"] == "lead_20251013_135233.json"
-            while next_line(screen)["files"]["known"] == 0:
+            (site.leads / "lead_20251013_135234.json").write_text(json.dumps({"name": "y"}))
+            assert next_line(tail)["path"] == "lead_20251013_135234.json", "it follows"
+            while next_line(screen)["files"]["known"] < 2:
                 pass
         finally:
             ended(tail)
