@@ -107,17 +107,22 @@ def bound_copies(read: Reader, limit: int) -> tuple[Copy, ...]:
     return tuple(_copy_of(row) for row in rows)
 
 
-def papers_gone(read: Reader, reason: str) -> tuple[Copy, ...]:
-    """Copies of what callspool itself wrote that were to move to S3 and cannot, for this reason."""
-    return tuple(copy for copy in troubled_copies(read) if copy.bound_for and not copy.item and copy.reason == reason)
+_TROUBLED = (
+    "SELECT * FROM copy INDEXED BY copy_troubled "
+    "WHERE ((bound_for IS NOT NULL AND reason != '') OR state IN ('conflict', 'refused'))"
+)
 
 
 def troubled_copies(read: Reader) -> tuple[Copy, ...]:
     """Copies that wait for a person: stranded in the local store, or in conflict."""
+    return tuple(_copy_of(row) for row in read.rows(f"{_TROUBLED} ORDER BY intended_us, key"))
+
+
+def papers_gone(read: Reader, reason: str, limit: int) -> tuple[Copy, ...]:
+    """The oldest copies of what callspool itself wrote that were to move to S3 and cannot, for this reason."""
     rows = read.rows(
-        "SELECT * FROM copy INDEXED BY copy_troubled "
-        "WHERE (bound_for IS NOT NULL AND reason != '') OR state IN ('conflict', 'refused') "
-        "ORDER BY intended_us, key"
+        f"{_TROUBLED} AND bound_for IS NOT NULL AND item_id IS NULL AND reason = ? ORDER BY intended_us, key LIMIT ?",
+        (reason, limit),
     )
     return tuple(_copy_of(row) for row in rows)
 

@@ -175,7 +175,7 @@ class DrainHandler:
         self.refresh(read)
         if self.places.home != "s3":
             return Planned()
-        gone = records.papers_gone(read, NOT_HERE)
+        gone = records.papers_gone(read, NOT_HERE, BATCH)
         if gone:
             again = dict.fromkeys(storing_job(read, copy.subject) for copy in gone)
             return Planned(tuple(CopyGone(copy.key, NOT_HERE) for copy in gone), then=(*again, JobSpec(DRAIN, S3)))
@@ -208,19 +208,13 @@ class DrainHandler:
             "begun": begins[0].identity if begins else None,
         }
         moved = Effect.of(MOVE, identity, S3, payload)
-        return [*begins, moved, self._released(copy, one, moved.key)]
-
-    @staticmethod
-    def _released(copy: Copy, one: dict[str, Any], move: str) -> Effect:
-        """Let the local copy go after its move."""
         release: dict[str, Json] = {
             "local": copy.key,
             "sha256": copy.sha256,
             "size": copy.size,
-            "named": one["metadata"].get("call-id", ""),
-            "move": move,
+            "named": payload["named"],
         }
-        return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, release)
+        return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +290,7 @@ class SweepHandler:
         lone = records.lone_recordings(read, read.now - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
-        if records.bound_copies(read, 1) or records.papers_gone(read, NOT_HERE):
+        if records.bound_copies(read, 1) or records.papers_gone(read, NOT_HERE, 1):
             then.append(JobSpec(DRAIN, S3))
         if self.bucket is not None and _stale(read, self.bucket):
             then.append(JobSpec(ABANDON, S3))

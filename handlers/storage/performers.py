@@ -348,8 +348,8 @@ class ReleasePerformer(_Sure):
         move = effect.given.get(effect.identity)
         if move is None or not move.data.get("moved"):
             return Receipt({"released": False})
-        reason = "verified in S3, where it belongs"
         self._stores.local.delete(payload["local"])
+        reason = "verified in S3, where it belongs"
         fields = {
             **_subject(payload["named"]),
             "size_bytes": payload["size"],

@@ -194,8 +194,7 @@ class Planner:
         metadata = self._about(role, item.sha256)
         kind = "application/json"
         over = self._over(keys, item.sha256)
-        wanted = Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over)
-        return self._again(wanted)
+        return self._again(Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over))
 
     def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
         data = text.encode("utf-8")
@@ -203,8 +202,7 @@ class Planner:
         keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
         metadata = self._about(role, sha256)
         over = self._over(keys, sha256)
-        wanted = Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over)
-        return self._again(wanted)
+        return self._again(Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over))
 
     def _about(self, role: str, sha256: str) -> dict[str, str]:
         """What every object says of itself; a header takes ASCII alone."""
