@@ -34,15 +34,16 @@ def status_of(house: House, read: Reader) -> dict[str, Any]:
     return found
 
 
-def explain_of(house: House, read: Reader, subject: str) -> dict[str, Any]:
-    """Everything known of a call or a file. Raises UnknownSubject."""
+def explain_of(house: House, read: Reader, subject: str, where: str | None = None) -> dict[str, Any]:
+    """Everything known of a call or a file, as who is in the folder ``where`` (None: this process's) names it.
+    Raises UnknownSubject."""
     rooms: dict[str, Fields] = {}
     shown = printable(os.fsencode(subject))  # as rooms know names: an argument may hold bytes that are no UTF-8
     for room in house.rooms:
         part = None if room.explain is None else room.explain(read, shown)
         if part is not None:
             rooms[room.name] = part
-    files = story.files_named(read, subject)
+    files = story.files_named(read, subject, where or os.getcwd())
     items = _items(rooms.values(), files) or _item_of(house, read, shown)
     if not rooms and not files and not items:
         raise UnknownSubject(
@@ -124,7 +125,7 @@ def troubles_of(house: House, read: Reader, health: Callable[[], Health]) -> lis
 
 QUESTIONS: Mapping[str, Callable[[House, Mapping[str, Any], Reader], Any]] = {
     "status": lambda house, _args, read: status_of(house, read),
-    "explain": lambda house, args, read: explain_of(house, read, str(args["subject"])),
+    "explain": lambda house, args, read: explain_of(house, read, str(args["subject"]), str(args["where"])),
     "failures": lambda house, _args, read: failures_of(house, read),
 }
 """What the machine answers, by name."""

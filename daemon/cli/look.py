@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
@@ -33,7 +34,7 @@ def add(app: typer.Typer, desk: CommandDesk) -> None:
     @app.command("explain")
     def explain(subject: Annotated[str, typer.Argument(help="A call (c12, a callId) or a file.")]) -> int:
         """What became of a call or a file, and why."""
-        found = desk.ask("explain", {"subject": subject})
+        found = desk.ask("explain", {"subject": subject, "where": os.getcwd()})
         desk.show(found, explain_text(found))
         return 0
 

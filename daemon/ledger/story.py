@@ -94,10 +94,11 @@ def _job_counts(read: Reader) -> dict[str, Any]:
     return counts
 
 
-def files_named(read: Reader, reference: str) -> list[dict[str, Any]]:
-    """Current and former files that a person may mean by a path: absolute, below a root, or a bare name."""
+def files_named(read: Reader, reference: str, where: str) -> list[dict[str, Any]]:
+    """Current and former files that a person in the folder ``where`` may mean by a path: absolute, relative to it,
+    below a root, or a bare name."""
     found = []
-    for root, folder, name in _candidates(read, reference):
+    for root, folder, name in _candidates(read, reference, where):
         query = (
             "SELECT root.role, folder.path AS folder, file.name, file.state, file.reason, file.flags, file.size, "
             "file.item_id, file.first_seen_us, file.changed_us, item.sha256 FROM file "
@@ -237,12 +238,12 @@ def troubled_files(read: Reader) -> list[dict[str, Any]]:
     return [_file(row) for row in rows]
 
 
-def _candidates(read: Reader, reference: str) -> list[tuple[int, bytes, bytes]]:
+def _candidates(read: Reader, reference: str, where: str) -> list[tuple[int, bytes, bytes]]:
     given = os.fsencode(reference)
     found = []
     for row in read.rows("SELECT id, path FROM root"):
         inside = given
-        absolute = os.path.abspath(given)
+        absolute = os.path.normpath(os.path.join(os.fsencode(where), given))
         if absolute.startswith(row["path"].rstrip(b"/") + b"/"):
             inside = os.path.relpath(absolute, row["path"])
         folder, name = os.path.split(inside)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,7 @@ def test_the_daemon_answers_as_the_ledger_read_without_it_does(site: Site) -> No
     with site.daemon() as daemon:
         daemon.wait_for("daemon.started")
         (site.recordings / "2025-10-29 10-20-30.wav").write_bytes(b"no audio at all")
+        (site.recordings / "nothing.ogg").touch()
         for nth in range(3):
             FieldCall(nth, lead=nth == 0).drop(site)
         daemon.wait_until(lambda lines: sum(line["event"] == "crm.accepted" for line in lines) >= 3, "three calls")
@@ -47,6 +50,12 @@ def test_the_daemon_answers_as_the_ledger_read_without_it_does(site: Site) -> No
             for name in MADE_ANEW & asked.keys():
                 del asked[name], read[name]
             assert asked == read, words
+        eventually(lambda: site.rows("SELECT 1 FROM file WHERE name = CAST('nothing.ogg' AS BLOB)"), "it is known")
+        from_elsewhere = {**site.environ, "CALLSPOOL_STATE__DIR": str(site.folder / "state")}
+        for how in ((), BY_ITSELF):
+            argv = [sys.executable, "-m", "daemon", "explain", "../recordings/nothing.ogg", *how]
+            done = subprocess.run(argv, cwd=site.leads, env=from_elsewhere, capture_output=True, check=False)
+            assert done.returncode == 0, "a path is relative to the folder of who asks"
         unknown = [site.command("explain", "c99", *how) for how in ((), BY_ITSELF)]
         assert [done.returncode for done in unknown] == [1, 1]
         assert unknown[0].stderr == unknown[1].stderr
