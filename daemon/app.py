@@ -200,6 +200,7 @@ class Daemon:
 
         house = self._house
         self._workers.extend(_whatever_the_time(room.close) for room in house.rooms)
+        self.ledger.files.begin_catching_up()  # first: no worker may take for absent what nobody looked for
         self.runner = Runner(self.ledger, house.rooms, self._clock, on_event=self._on_event, on_fatal=self._give_up)
         self.runner.start()
         runner = self.runner

@@ -138,6 +138,10 @@ class Catalogue(Protocol):
         """Files that disappeared below a healthy root."""
         ...
 
+    def caught_up(self) -> Future[None]:
+        """All that lay below the roots at the start has been seen, and what was finished of it is settled."""
+        ...
+
     def root_moved(self, root_id: int, state: RootState, reason: str) -> Future[None]:
         """A root's health changed: journal it, so that status and readiness can say so."""
         ...

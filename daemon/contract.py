@@ -123,6 +123,11 @@ class Reader(Protocol):
         """What performing the effect with this key returned, if it is done."""
         ...
 
+    def known_until(self, lane: str) -> datetime:
+        """The moment up to which all that lay in the watched folders has been through a lane: ``now`` where nothing
+        is left. Long ago while what came when nobody looked is not through it yet."""
+        ...
+
 
 class Tx(Protocol):
     """The open transaction, as a fact sees it."""

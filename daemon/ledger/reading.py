@@ -23,6 +23,12 @@ from daemon.states import FileState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+CATCHING_UP = "catching_up"
+"""The key in ``meta`` that is there while what came when nobody looked is not seen yet."""
+
+CAUGHT_UP = "caught_up_job"
+"""The key in ``meta`` of the newest job's number when all of it was."""
+
 
 def moment(us: int) -> datetime:
     """The aware UTC datetime of microseconds since the epoch."""
@@ -60,6 +66,26 @@ class View:
         """The receipt of a done effect."""
         found = self.rows("SELECT receipt FROM effect WHERE key = ? AND state = 'done'", (key,))
         return Receipt(json.loads(found[0]["receipt"])) if found else None
+
+    def known_until(self, lane: str) -> datetime:
+        """When the oldest content came that is not through the lane; jobs that wait for a time or a person are.
+
+        Which content came while nobody looked is told by the job's number, since a clock may be set.
+        """
+        if self.rows("SELECT 1 FROM meta WHERE key = ?", (CATCHING_UP,)):
+            return EPOCH
+        oldest = self.rows(
+            "SELECT id, created_us FROM (SELECT id, created_us FROM job WHERE lane = ?1 AND state = 'ready' "
+            "ORDER BY id LIMIT 1) UNION ALL SELECT id, created_us FROM job WHERE lane = ?1 AND state = 'running' "
+            "ORDER BY id LIMIT 1",
+            (lane,),
+        )
+        if not oldest:
+            return self._now
+        last = self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,))
+        if last and oldest[0]["id"] <= int(last[0]["value"]):
+            return EPOCH
+        return min(self._now, moment(oldest[0]["created_us"]))
 
 
 def item_of(row: sqlite3.Row) -> Item:

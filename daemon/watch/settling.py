@@ -197,6 +197,19 @@ class Settling:
         waiting = sum(1 for pending in self._pending.values() if not (pending.blocked or pending.overdue))
         return waiting + len(self._sent) + len(self._sightings) + len(self._refused)
 
+    def lying(self, before: float) -> int:
+        """How many files first seen before that moment (monotonic seconds) may yet be taken as they lay there then.
+
+        One that has changed since is written just now: it comes, it does not lie there. In the thread only.
+        """
+        return len(self._refused) + sum(
+            1
+            for pending in self._pending.values()
+            if pending.first_seen <= before
+            and pending.changed == pending.first_seen
+            and not (pending.blocked or pending.overdue)
+        )
+
     def adopt(self, keys: Iterable[Key]) -> int:
         """Take files that were found old; returns how many are on their way now. In the thread only: see ``call``."""
         adopted = 0

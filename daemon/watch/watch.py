@@ -14,6 +14,7 @@ from daemon.catalogue import Catalogue, Entry
 from daemon.contract import Clock, Event, Inlet
 from daemon.errors import BadRequest
 from daemon.states import FileState
+from daemon.watch.catching_up import CatchingUp
 from daemon.watch.keeper import Keeper, nanoseconds
 from daemon.watch.options import RootHealth, WatchOptions
 from daemon.watch.settling import Key
@@ -25,7 +26,7 @@ STAMP_LAG_NS = 10_000_000
 (HZ=100)."""
 
 LOOK_S = 0.02
-"""Seconds between two questions whether all has been taken."""
+"""Seconds between two questions whether all has been taken, or all that lay there has been seen."""
 
 
 class Watch:
@@ -50,6 +51,7 @@ class Watch:
         self._clock = clock
         self._on_event = on_event
         self._keepers: list[Keeper] = []
+        self._behind: list[CatchingUp] = []
         self._ended = Flag()
         self._supervisor = Thread(target=self._supervise, name="watch-supervisor", daemon=True)
 
@@ -59,6 +61,7 @@ class Watch:
         for inlet in self._inlets:
             row = self._catalogue.register_root(inlet.role, os.fsencode(inlet.folder), now_ns)
             self._keepers.append(Keeper(inlet, row, self._options, self._catalogue, self._clock, self._on_event))
+        self._behind = [CatchingUp(keeper, self._clock) for keeper in self._keepers]
         for keeper in self._keepers:
             keeper.start()
         self._supervisor.start()
@@ -154,9 +157,13 @@ class Watch:
                     yield folder, entry
 
     def _supervise(self) -> None:
-        while not self._ended.wait(SUPERVISE_S):
+        while not self._ended.wait(LOOK_S if self._behind else SUPERVISE_S):
             for keeper in self._keepers:
                 keeper.supervise()
+            if self._behind:
+                self._behind = [one for one in self._behind if not one.done()]
+                if not self._behind:
+                    self._catalogue.caught_up()
 
 
 def _all_of(futures: list[Future[None]]) -> Future[None]:

@@ -78,7 +78,8 @@ class Neighbourhood:
     """Everybody who could be anybody's partner, with the evidence of each pair that could be one.
 
     The pairs of a conversation whose recording (lead) is no longer in question are left out, as are those of a
-    recording (lead) that is somebody's beyond question. ``unread``: more files are there that nobody has looked into.
+    recording (lead) that is somebody's beyond question. ``understood_until``: of what came later, files are there that
+    nobody has looked into (None: of nothing).
     ``outside`` are those whose own candidates were not all
     looked for: conversations by id, recordings by key, leads by id; ``faint`` the same, where all their pairs are.
     """
@@ -92,7 +93,15 @@ class Neighbourhood:
     lead_outside: Collection[Hashable] = ()
     recording_faint: Collection[Hashable] = ()
     lead_faint: Collection[Hashable] = ()
-    unread: bool = False
+    understood_until: datetime | None = None
+
+    def unread_at(self, now: datetime) -> bool:
+        """Whether files are there that nobody has looked into."""
+        return self.understood_until is not None and self.understood_until < now
+
+    def last_moment(self, now: datetime) -> datetime:
+        """The last moment by which it is known who was there."""
+        return now if self.understood_until is None else min(now, self.understood_until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +146,17 @@ def assign(
     experience: Experience,
     wanted: Collection[int] | None = None,
 ) -> dict[int, Decision]:
-    """The decision for every ``wanted`` conversation of the neighbourhood (None: for all)."""
+    """The decision for every ``wanted`` conversation of the neighbourhood (None: for all).
+
+    A wait is over once all that came while it ran is understood: until then time stands still.
+    """
+    unread, now = near.unread_at(now), near.last_moment(now)
     numbers = sorted(near.standings) if wanted is None else sorted(wanted)
     recordings = recording_board(near, now, settings, experience, numbers)
     leads = lead_board(near, now, settings, numbers)
     return {
         number: Decision(
-            _recording(near.standings[number], recordings, near, now, settings),
+            _recording(near.standings[number], recordings, near, now, settings, unread=unread),
             _lead(near.standings[number], leads, now, settings),
         )
         for number in numbers
@@ -388,14 +401,20 @@ def _until(told: Told, settings: MatchSettings) -> datetime:
 
 
 def _recording(
-    standing: Standing, board: Board[str], near: Neighbourhood, now: datetime, settings: MatchSettings
+    standing: Standing,
+    board: Board[str],
+    near: Neighbourhood,
+    now: datetime,
+    settings: MatchSettings,
+    *,
+    unread: bool,
 ) -> RecordingDecision:
     told, groups = standing.told, near.groups
     until = _until(told, settings)
     if standing.group is not None:
         return _matched(standing.group, groups, 1.0, 0.0, (), {}, now, settings)
     won, probability = board.best(told.id)
-    if won is not None and probability >= enough(settings.confidence, waits=now < until, unread=near.unread):
+    if won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread):
         evidence, doubt = board.evidence(told.id, won), board.now[told.id].doubt[won]
         said = board.told(told.id, won=won)
         return _matched(won, groups, probability, doubt, evidence.reasons, said, now, settings)

@@ -38,7 +38,7 @@ def disputes(
     """The sent matches around a subject that would be made otherwise today, with a probability that would decide."""
     found = surroundings(read, settings, experience, conversation=conversation, group=group, sent_too=True)
     numbers = sorted(found.recording_judged)
-    board = recording_board(found.near, read.now, settings, experience, numbers)
+    board = recording_board(found.near, found.near.last_moment(read.now), settings, experience, numbers)
     told: dict[int, Dispute] = {}
     for number in numbers:
         better, p = board.best(number)

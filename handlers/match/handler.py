@@ -30,6 +30,7 @@ from handlers.match.evidence import Experience
 from handlers.match.learning import Learner, lesson_of, likely
 from handlers.match.ledger_source import Surroundings, surroundings
 from handlers.match.shift import held_for_shift
+from handlers.match.values import moment_of
 from handlers.records import Taught, Verdict
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", RecordingDecision, LeadDecision)
 
-LOOK_AGAIN = timedelta(seconds=2)
-"""Until an undecided conversation is looked at again while files are there that nobody has looked into."""
+LOOK_AGAIN, LOOK_AGAIN_LATEST, LOOK_AGAIN_SHARE = timedelta(seconds=2), timedelta(seconds=30), 1 / 16
+"""Until an undecided subject is looked at again while files are there that nobody has looked into: this share of what
+it has waited, within these two. Whoever comes for it wakes it at once."""
 
 
 class MatchHandler:
@@ -130,7 +132,7 @@ class MatchHandler:
             return changes.outcome(None, "")
         if group is None or decided_for(decisions, group=key):
             return changes.outcome(None, "")
-        return self._unmatched(changes, "recording", group.recordings[0].id, group.registered_at)
+        return self._unmatched(changes, found.near, "recording", group.recordings[0].id, group.registered_at)
 
     def _lead(self, number: int, read: Reader, experience: Experience) -> Outcome:
         changes = Changes(read)
@@ -141,13 +143,17 @@ class MatchHandler:
         held = records.pairing_of_lead(read, number)
         if decided_for(decisions, lead=number) or (held is not None and held.conversation_id not in decisions):
             return changes.outcome(None, "")
-        return self._unmatched(changes, "lead", number, records.lead(read, number).registered_at or read.now)
+        registered_at = records.lead(read, number).registered_at or read.now
+        return self._unmatched(changes, found.near, "lead", number, registered_at)
 
-    def _unmatched(self, changes: Changes, what: str, item: int, registered_at: datetime) -> Outcome:
+    def _unmatched(
+        self, changes: Changes, near: Neighbourhood, what: str, item: int, registered_at: datetime
+    ) -> Outcome:
         """A file without a conversation: kept and listed, and looked at once more when its wait is over."""
-        until = registered_at + self._settings.wait
-        if changes.read.now < until:
-            return changes.outcome(until, f"waits for its conversation until {clock(until)}")
+        until, now = registered_at + self._settings.wait, changes.read.now
+        if near.last_moment(now) < until:
+            look = max(until, _look_again(registered_at, now)) if near.unread_at(now) else until
+            return changes.outcome(look, f"waits for its conversation until {clock(until)}")
         subject = f"{what[0]}{item}"
         changes.events.append(
             Event(f"{what}.unmatched", {"subject": subject, "item": item, "reason": "no conversation claims it alone"})
@@ -164,6 +170,7 @@ class MatchHandler:
     ) -> tuple[datetime | None, str, dict[int, Decision]]:
         """Decide everything that the surroundings suffice for. Returns when to look at the woken one again, and why."""
         read = changes.read
+        now, unread = found.near.last_moment(read.now), found.near.unread_at(read.now)
         taken: dict[int, Decision] = {}
         until, reason = None, ""
         for number in sorted(decisions):
@@ -174,24 +181,26 @@ class MatchHandler:
             recording = decision.recording if number in found.recording_judged else None
             lead = decision.lead if number in found.lead_judged else None
             if before is not None and number != woken:
-                again = woken is None and _asks_otherwise(before, recording, lead, read.now)
+                again = woken is None and _asks_otherwise(before, recording, lead, now)
                 changes.then += [JobSpec(MATCH, f"conversation:{number}")] * again
-                recording = _unless_moot(before, "recording", recording, read.now)
-                lead = _unless_moot(before, "lead", lead, read.now)
+                recording = _unless_moot(before, "recording", recording, now)
+                lead = _unless_moot(before, "lead", lead, now)
             if recording is None and lead is None:
                 continue
             if recording is not None and number == woken:
-                recording = held_for_shift(changes, recording, self._settings)
+                recording = held_for_shift(changes, recording, now, self._settings)
             lesson = None if recording is None else lesson_of(number, recording, found.near.recording_pairs)
             verdict = changes.decide(number, recording, lead, lesson)
-            over = recording is not None and recording.group is None and read.now >= recording.until
+            over = recording is not None and recording.group is None and now >= recording.until
             if over and number == woken:
                 changes.judged += self._beginnings(read, found.near, experience, number)
-            look, why = next_look(verdict, read.now)
+            look, why = next_look(verdict, now)
             if number == woken:
                 until, reason = look, why
-                if found.near.unread and until is not None and recording is not None and recording.state != "matched":
-                    until = min(until, read.now + LOOK_AGAIN)  # who is among the unread is known in a moment
+                if unread and until is not None:
+                    soon = _look_again(moment_of(found.near.standings[number].told.registered_ms), read.now)
+                    undecided = recording is not None and recording.state != "matched"
+                    until = soon if undecided else max(until, soon)
             elif look is not None and verdict in changes.judged:
                 changes.then.append(JobSpec(MATCH, f"conversation:{number}", look))
         return until, reason, taken
@@ -204,6 +213,11 @@ class MatchHandler:
         if lesson is None or not self._learner.begins(read, lesson.lesson.recorder):
             return ()
         return (lesson,)
+
+
+def _look_again(since: datetime, now: datetime) -> datetime:
+    """When who has waited since then is looked at again while files are there that nobody has looked into."""
+    return now + min(LOOK_AGAIN_LATEST, max(LOOK_AGAIN, (now - since) * LOOK_AGAIN_SHARE))
 
 
 def _asks_otherwise(

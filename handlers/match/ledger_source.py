@@ -99,7 +99,7 @@ def surroundings(
         asked.outside,
         heard.faint,
         asked.faint,
-        unread=records.unread(read),
+        understood_until=records.understood_until(read),
     )
     return Surroundings(near, heard.judged, asked.judged, recordings.sent_near)
 

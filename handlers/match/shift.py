@@ -21,6 +21,8 @@ from handlers.match.changes import Changes
 from handlers.records import ShiftCleared, ShiftSuspected
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from handlers.settings import MatchSettings
 
 Stretch = tuple[int, int]
@@ -79,13 +81,16 @@ def constant_shift(recordings: Sequence[Stretch], conversations: Sequence[Stretc
     return Shift(round(middle * AGREE_MS), count)
 
 
-def held_for_shift(changes: Changes, decision: RecordingDecision, settings: MatchSettings) -> RecordingDecision:
-    """The decision as it stands, or held where its recording is likely there under a wrong time."""
+def held_for_shift(
+    changes: Changes, decision: RecordingDecision, now: datetime, settings: MatchSettings
+) -> RecordingDecision:
+    """The decision as it stands, or held where its recording is likely there under a wrong time. ``now`` is the last
+    moment of which it is known who was there."""
     read = changes.read
     known = records.shift_suspected(read)
     if decision.state == "waiting" or (decision.state == "matched" and known is None):
         return decision
-    if decision.state != "matched" and read.now < decision.until:
+    if decision.state != "matched" and now < decision.until:
         return decision
     offset_ms = round(settings.offset.total_seconds() * 1000)
     recordings, conversations = records.unpartnered(read, LOOKED_AT, read.now - settings.wait)

@@ -24,7 +24,7 @@ from handlers.records.arrivals import (
     replaces,
     sidecar,
     turns,
-    unread,
+    understood_until,
 )
 from handlers.records.collected import (
     KINDS,
@@ -450,8 +450,8 @@ __all__ = [
     "transcripts_of",
     "troubled_copies",
     "turns",
+    "understood_until",
     "unpartnered",
-    "unread",
     "unseen_contents",
     "verdict",
     "whole_calls",

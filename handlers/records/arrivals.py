@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from daemon.contract import Reader, Tx
@@ -204,13 +205,10 @@ def recordings(read: Reader, group_key: str) -> tuple[Recording, ...]:
     return tuple(recording_of(row) for row in rows)
 
 
-def unread(read: Reader) -> bool:
-    """Whether files are known whose content was not understood yet: who is near somebody is then not known for sure."""
-    rows = read.rows(
-        "SELECT 1 FROM job WHERE lane = 'intake' AND state = 'ready' UNION ALL "
-        "SELECT 1 FROM job WHERE lane = 'intake' AND state = 'running' LIMIT 1"
-    )
-    return bool(rows)
+def understood_until(read: Reader) -> datetime:
+    """The moment up to which all that came was understood; where that is not ``now``, who is near somebody is not
+    known for sure, and nobody has waited for longer than until then."""
+    return read.known_until("intake")
 
 
 def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,9 @@ class Listener:
 
     def receipt(self, key: str) -> Receipt | None:
         return self._read.receipt(key)
+
+    def known_until(self, lane: str) -> datetime:
+        return self._read.known_until(lane)
 
 
 def test_no_neighbourhood_query_reads_a_whole_table(book: RecordsLedger) -> None:

@@ -28,6 +28,7 @@ from daemon.states import FileState
 from daemon.watch.keeper import CPU_SHARE, Keeper
 from daemon.watch.options import WatchOptions
 from daemon.watch.watch import Watch
+from tests.support.process import eventually
 from tests.support.watching import QUICK, MemoryCatalogue, MovableClock, RealClock, Watched, inlet, ogg, watching
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leases, inotify and namespaces are Linux's")
@@ -182,6 +183,32 @@ def test_a_file_that_grows_while_the_watch_starts_is_not_taken(root: Path) -> No
         assert running.catalogue.settled == []
         recorder.close()
         running.catalogue.until_taken(b"live.ogg")
+
+
+@either
+def test_all_that_lies_there_is_taken_before_it_is_said_to_be_seen(root: Path, options: WatchOptions) -> None:
+    for number in range(30):
+        (root / f"{number}.mp3").write_bytes(b"ID3%d" % number + bytes(100))
+    with watched(root, options) as running:
+        running.catalogue.until(lambda: running.catalogue.caught_up_with is not None, "all is seen")
+        assert running.catalogue.caught_up_with == 30
+
+
+def test_what_is_written_just_now_and_roots_that_are_not_there_keep_nobody_waiting(root: Path) -> None:
+    missing = root.with_name("missing")
+    with watched(missing) as away:
+        away.catalogue.until(lambda: away.catalogue.caught_up_with is not None, "nothing is there to be seen")
+    grown = root / "call.mp3"
+    grown.write_bytes(b"ID3" + bytes(100))
+    with watched(root, replace(SLOW_SCAN, quiet_audio_s=600)) as running:
+
+        def writes_on() -> bool:
+            with open(grown, "ab") as file:
+                file.write(b"\0")
+            return running.catalogue.caught_up_with is not None
+
+        eventually(writes_on, "what comes is not waited for")
+        assert running.catalogue.settled == []
 
 
 @either

@@ -70,6 +70,22 @@ def test_what_comes_late_waits_for_a_person_where_it_does_not(site: Site, crm: L
     assert crm.records == 1
 
 
+@pytest.mark.parametrize("ends", ["killed", "stopped"])
+def test_a_call_whose_wait_ran_out_while_the_daemon_was_down_goes_with_what_came_meanwhile(
+    site: Site, crm: LoopbackCrm, ends: str
+) -> None:
+    with site.daemon(CALLSPOOL_MATCH__WAIT="15m") as daemon:
+        daemon.wait_for("daemon.started")
+        CALL.drop_transcript(site)
+        eventually(lambda: site.rows("SELECT 1 FROM job WHERE kind = 'match' AND state = 'waiting'"), "the call waits")
+        daemon.kill() if ends == "killed" else daemon.stop()
+    drop_late(site, "recording")
+    drop_late(site, "lead")
+    with at_work(site, CALLSPOOL_MATCH__WAIT="1ms", CALLSPOOL_MATCH__LEAD_WAIT="1ms") as daemon:
+        delivered(daemon, site)
+    assert [(has(body, "recording"), has(body, "lead")) for body in bodies(crm)] == [(True, True)]
+
+
 def test_a_recording_without_a_call_is_kept_and_listed(site: Site, crm: LoopbackCrm) -> None:
     with at_work(site, **SHORT) as daemon:
         path = CALL.drop_recording(site)

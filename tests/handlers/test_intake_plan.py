@@ -54,6 +54,9 @@ class Folder:
     def receipt(self, key: str) -> Receipt | None:
         raise AssertionError("intake has no effects")
 
+    def known_until(self, lane: str) -> datetime:
+        raise AssertionError(f"intake does not ask how far {lane} is")
+
     def item(self, item_id: int) -> Item:
         if item_id not in self.items:
             raise UnknownSubject(f"no item {item_id}")

@@ -33,7 +33,7 @@ from handlers.settings import MatchSettings
 from tests.support.deciding import decide, lead_pairs, pairs
 from tests.support.records import HandClock, RecordsLedger, at, conversation, lead, recording
 
-LANES = {"match": "match", "call": "call", "store": "store"}
+LANES = {"match": "match", "call": "call", "store": "store", "audio": "intake"}
 WAIT_S = MatchSettings().wait.total_seconds()
 LEAD_WAIT_S = MatchSettings().lead_wait.total_seconds()
 
@@ -69,6 +69,15 @@ class Lane:
             count += 1
             assert count < 1000, "the lane never comes to rest"
         return count
+
+    def understand(self) -> None:
+        """Whatever lies there unread is read."""
+
+        def run(tx: WriteTx) -> None:
+            for claimed in jobs.claim(tx, "intake", 100, 3):
+                effects.finish(tx, claimed.job, LANES)
+
+        self.book.ledger.write("files.understood", run)
 
     def return_to(self, older: int, newer: int) -> None:
         """The file of the newer version holds the older one's content again."""
@@ -155,6 +164,56 @@ def test_a_conversation_waits_for_its_recording_and_then_goes_alone(lane: Lane) 
     assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
     assert lane.woken() == ["1"]
     assert lane.told() == ["call.alone"]
+
+
+def test_a_wait_is_over_once_all_that_came_while_it_ran_is_understood(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.clock.moment = at(WAIT_S - 1)
+    lane.book.ledger.add_jobs([JobSpec("audio", "2")])
+    lane.pass_(10 * WAIT_S)
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("waiting", False)
+    lane.understand()
+    lane.pass_(10 * WAIT_S + 30)
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
+
+
+def test_what_comes_after_a_wait_does_not_lengthen_it(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.clock.moment = at(WAIT_S)
+    lane.book.ledger.add_jobs([JobSpec("audio", "2")])
+    lane.pass_(WAIT_S)
+    assert lane.verdict(1).ready
+
+
+def test_a_wait_that_ran_out_while_nobody_looked_ends_once_all_that_lies_there_is_understood(lane: Lane) -> None:
+    lane.arrive(conversation(1), conversation(2, 600, 660), lead(3, 10))
+    lane.told()
+    lane.clock.moment = at(WAIT_S + 700)
+    lane.book.ledger.files.begin_catching_up()
+    lane.run()
+    assert not lane.verdict(1).ready, "nobody knows yet what came meanwhile"
+    lane.book.ledger.add_jobs([JobSpec("audio", "4")])
+    lane.book.ledger.files.caught_up().result()
+    lane.pass_(WAIT_S + 800)
+    assert not lane.verdict(1).ready, "what came meanwhile is not understood yet"
+    assert lane.told() == []
+    lane.understand()
+    lane.arrive(recording(4, -2, 63))
+    lane.pass_(WAIT_S + 900)
+    assert lane.pairs() == {1: "r4"}
+    assert (lane.verdict(1).ready, lane.verdict(2).recording) == (True, "alone")
+    assert lane.told().count("lead.unmatched") == 1
+
+
+def test_what_waits_for_what_is_not_understood_does_not_look_without_rest(lane: Lane) -> None:
+    lane.arrive(conversation(1, lead_expected=True), recording(2, side=Side.AGENT), recording(3, 5000), lead(4, 9000))
+    lane.book.ledger.add_jobs([JobSpec("audio", "5")])
+    lane.pass_(100 * WAIT_S)
+    with lane.book.view() as read:
+        due = [row["due_us"] for row in read.rows("SELECT due_us FROM job WHERE lane = 'match' AND state = 'waiting'")]
+    now_us = int(at(100 * WAIT_S).timestamp() * 1e6)
+    assert len(due) == 3
+    assert min(due) == max(due) == now_us + 30_000_000
 
 
 def test_a_recording_that_comes_late_is_matched_and_its_call_woken(lane: Lane) -> None:

@@ -55,6 +55,8 @@ class MemoryCatalogue:
     gone: list[Entry] = field(default_factory=list)
     roots: list[RootRow] = field(default_factory=list)
     root_states: list[tuple[int, RootState, str]] = field(default_factory=list)
+    caught_up_with: int | None = None
+    """How many files were settled when all that lay there had been seen."""
     refuse: bool = False
     held: list[Callable[[], None]] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -106,6 +108,12 @@ class MemoryCatalogue:
                 if entry is not None:
                     self.gone.append(entry)
                     self.vanished.append(folder + b"/" + name if folder else name)
+
+        return self._commit(write)
+
+    def caught_up(self) -> Future[None]:
+        def write() -> None:
+            self.caught_up_with = len(self.settled)
 
         return self._commit(write)
 
