@@ -140,7 +140,7 @@ def test_news_that_arrives_while_a_job_is_being_rejected_is_not_lost(one: Toy) -
     one.add("1")
     told.set()
     one.until_state("done", "1")
-    assert "job.parked" not in one.names()
+    assert "job.parked" not in one.told()
 
 
 def test_rejected_waits_for_a_person_and_news_wakes_it(one: Toy) -> None:
@@ -255,7 +255,7 @@ def test_a_file_that_is_found_in_time_costs_no_attention(one: Toy) -> None:
     one.add("1")
     one.pass_time(timedelta(seconds=6))
     one.until_state("done", "1", "2")
-    assert "job.parked" not in one.names()
+    assert "job.parked" not in one.told()
 
 
 # ------------------------------------------------------------------------------------------------ each outcome
@@ -390,7 +390,7 @@ def test_what_cannot_be_looked_up_is_sent_again_under_its_key(one: Toy) -> None:
     one.pass_time(2 * MINUTE)
     one.until_state("done", "1")
     assert one.effect("1")["sends"] == 2
-    assert "effect.doubted" in one.names()
+    assert "effect.doubted" in one.told()
 
 
 def test_what_cannot_be_looked_up_nor_sent_again_waits_for_a_person_and_stays_in_doubt(one: Toy) -> None:
@@ -655,7 +655,7 @@ def test_a_shut_destination_holds_all_back_until_one_probe_comes_home(
     probe.set()
     many.until_state("done", "0", "fresh", *keys)
     assert sorted(many.world.accepted) == sorted(["0", "fresh", "other", *keys])
-    assert many.names().count("destination.recovered") == 1
+    assert many.told().count("destination.recovered") == 1
 
 
 def test_five_failures_in_a_row_open_the_breaker_and_probes_take_turns(one: Toy) -> None:
@@ -668,7 +668,7 @@ def test_five_failures_in_a_row_open_the_breaker_and_probes_take_turns(one: Toy)
     one.start()
     one.until_state("waiting", *keys)
     assert one.destination()["state"] == "open"
-    assert one.names().count("destination.opened") == 1
+    assert one.told().count("destination.opened") == 1
     for _ in range(30):
         tried = len(one.performer.calls)
         one.pass_time(timedelta(minutes=10))

@@ -286,8 +286,7 @@ class Toy:
         return {row["name"]: row["times"] for row in self.rows("SELECT * FROM toy")}
 
     def names(self) -> list[str]:
-        """The names of every event so far; what is committed is told by when the next commit ends."""
-        self.ledger.write("test.told", lambda _tx: None)
+        """The names of every event so far."""
         return [event.name for event in self.events]
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -309,6 +308,11 @@ class Toy:
                 }.items()
             )
         )
+
+    def told(self) -> list[str]:
+        """The names of the events of all that is committed: a commit is seen a moment before it is told of."""
+        self.ledger.write("test.told", lambda _tx: None)
+        return self.names()
 
     def close(self) -> None:
         """Stop and close whatever is open."""
