@@ -30,6 +30,11 @@ PATIENCE_S = 30.0
 LONGEST_NAME = 100
 """Bytes of a socket's name that fit everywhere: sockaddr_un holds 108 on Linux and 104 on macOS, with the last zero."""
 
+NOT_UNDERSTOOD = "not a command this daemon understands"
+"""What a daemon also says to a question where its version knows none."""
+
+DEFECT = "a defect of callspool's own"
+
 Do = Callable[[str, Mapping[str, Any], bool], Json]
 Answer = Callable[[str, Mapping[str, Any]], Json]
 
@@ -97,7 +102,7 @@ class _Handler(socketserver.StreamRequestHandler):
         except CallspoolError as error:
             return {"error": str(error), "fix": "callspool status", "exit_code": 1}
         except Exception as error:  # noqa: BLE001 - the person who asked is told, in words that quote nothing
-            return {"error": f"a defect of callspool's own: {type(error).__name__}", "fix": "report it", "exit_code": 1}
+            return {"error": f"{DEFECT}: {type(error).__name__}", "fix": "report it", "exit_code": 1}
 
 
 def _parse(line: bytes) -> tuple[str, Mapping[str, Any], bool | None]:
@@ -108,7 +113,7 @@ def _parse(line: bytes) -> tuple[str, Mapping[str, Any], bool | None]:
             return str(request["ask"]), dict(request["args"]), None
         return str(request["act"]), dict(request["args"]), bool(request["dry_run"])
     except (ValueError, KeyError, TypeError):
-        raise BadRequest("not a command this daemon understands", fix="callspool version") from None
+        raise BadRequest(NOT_UNDERSTOOD, fix="callspool version") from None
 
 
 def act(path: Path, name: str, args: Mapping[str, Any], *, dry_run: bool, patience_s: float = PATIENCE_S) -> Json:
@@ -128,8 +133,14 @@ def act(path: Path, name: str, args: Mapping[str, Any], *, dry_run: bool, patien
 
 
 def ask(path: Path, question: str, args: Mapping[str, Any], *, patience_s: float) -> Json:
-    """Ask the running daemon. Raises RemoteRefusal with its error, an OSError where it does not answer."""
-    return _exchange(path, {"ask": question, "args": args}, patience_s)
+    """Ask the running daemon. Raises RemoteRefusal with its error, an OSError where it does not answer: also where it
+    is of a version that knows no questions, or closes its ledger while it looks."""
+    try:
+        return _exchange(path, {"ask": question, "args": args}, patience_s)
+    except RemoteRefusal as refusal:
+        if str(refusal) == NOT_UNDERSTOOD or str(refusal).startswith(DEFECT):
+            raise ConnectionError("the daemon has no answer") from refusal
+        raise
 
 
 def _exchange(path: Path, request: Mapping[str, Any], patience_s: float) -> Json:

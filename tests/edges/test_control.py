@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,6 +116,27 @@ def test_a_question_is_answered_however_large_the_answer_and_an_error_comes_back
         ask(door, "unknown", {}, patience_s=10)
     with pytest.raises(TimeoutError):
         ask(door, "hang", {}, patience_s=0.05)
+
+
+def test_where_the_daemon_has_no_answer_whoever_asks_is_to_look_for_himself(desk: Desk, tmp_path: Path) -> None:
+    door = tmp_path / "control.sock"
+    with pytest.raises(OSError, match="no answer"):
+        ask(door, "defect", {}, patience_s=5)
+    with socketserver.UnixStreamServer(str(tmp_path / "older.sock"), _OlderDaemon) as older:
+        answering = threading.Thread(target=older.handle_request)
+        answering.start()
+        with pytest.raises(OSError, match="no answer"):
+            ask(tmp_path / "older.sock", "status", {}, patience_s=5)
+        answering.join()
+
+
+class _OlderDaemon(socketserver.StreamRequestHandler):
+    """Answers as version 0.1.0 did before there were questions."""
+
+    def handle(self) -> None:
+        assert b'"act"' not in self.rfile.readline()
+        error = {"error": "not a command this daemon understands", "fix": "callspool version", "exit_code": 2}
+        self.wfile.write(json.dumps(error).encode() + b"\n")
 
 
 def test_somebody_who_goes_away_harms_nobody(desk: Desk, tmp_path: Path) -> None:
