@@ -123,14 +123,21 @@ class CopyLost:
 
 @dataclass(frozen=True, slots=True)
 class CopyGone:
-    """It was to move to S3, and is not in the local store any more: what it was to become is to be put another way."""
+    """It was to move to S3, and is not in the local store any more: what it was to become is to be put another way.
+
+    ``sha256`` is the content that was looked for: a newer version put there meanwhile is not gone.
+    """
 
     key: str
+    sha256: str
     reason: str
 
     def write(self, tx: Tx) -> None:
         """Put it down: it is bound for nowhere, and what is put in its stead is another effect."""
-        _update(tx, _LOCAL, (self.key,), state="removed", reason=self.reason, bound_for=None, lost_us=micros(tx.now))
+        gone, lost_us = (self.key, self.sha256), micros(tx.now)
+        _update(
+            tx, f"{_LOCAL} AND sha256 = ?", gone, state="removed", reason=self.reason, bound_for=None, lost_us=lost_us
+        )
 
 
 @dataclass(frozen=True, slots=True)

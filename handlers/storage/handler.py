@@ -178,7 +178,9 @@ class DrainHandler:
         gone = records.papers_gone(read, NOT_HERE, BATCH)
         if gone:
             again = dict.fromkeys(storing_job(read, copy.subject) for copy in gone)
-            return Planned(tuple(CopyGone(copy.key, NOT_HERE) for copy in gone), then=(*again, JobSpec(DRAIN, S3)))
+            return Planned(
+                tuple(CopyGone(copy.key, copy.sha256, NOT_HERE) for copy in gone), then=(*again, JobSpec(DRAIN, S3))
+            )
         found = records.bound_copies(read, BATCH)
         if not found:
             return Planned()

@@ -226,6 +226,18 @@ def test_a_replaced_file_leaves_the_neighbourhood_to_the_newer_one(book: Records
         assert (records.replaced_by(read, 4), records.replaces(read, 3)) == (None, None)
 
 
+def test_a_copy_that_is_gone_is_the_content_that_was_looked_for(book: RecordsLedger) -> None:
+    put(book, conversation(1))
+    newer = records.CopyVerified("local", "", "a/paper", 1, "sidecar", None, "b" * 64, 5, "read", {"to": "s3"})
+    book.write(newer, records.CopyGone("a/paper", "a" * 64, "not here"))
+    states = []
+    for _ in range(2):
+        with book.view() as read:
+            states.append([(row["state"], row["bound_for"] is None) for row in read.rows("SELECT * FROM copy")])
+        book.write(records.CopyGone("a/paper", "b" * 64, "not here"))
+    assert states == [[("verified", False)], [("removed", True)]]
+
+
 class Listener:
     """A reader that keeps what was asked."""
 
