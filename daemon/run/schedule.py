@@ -43,9 +43,12 @@ class Schedule:
         self._memory = memory
         self._on_event = on_event
         self._scheduler: Any = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
-        # A copy missed while the machine slept is made when it wakes; the hour is when few call.
-        self._scheduler.add_job(self._copy_once, "cron", hour=3, minute=17, misfire_grace_time=None)
-        self._scheduler.add_job(self._copy_once, "date", run_date=clock.now() + FIRST_COPY, misfire_grace_time=None)
+        # A copy missed while the machine slept is made when it wakes; the hour is when few call. The first is this job's
+        # as well: one that ends after a run makes APScheduler 3.11 raise where it is shut down in that moment.
+        first = clock.now() + FIRST_COPY
+        self._scheduler.add_job(
+            self._copy_once, "cron", hour=3, minute=17, next_run_time=first, misfire_grace_time=None
+        )
         for one in scheduled:
             self._add(one, clock.now())
 
