@@ -24,7 +24,7 @@ from daemon.contract import Clock, Event, Json
 from daemon.errors import CallspoolError, LedgerDamaged, OperatorError
 from daemon.health import Health
 from daemon.house import Config, House
-from daemon.ledger import hold, upkeep
+from daemon.ledger import hold, jobs, upkeep
 from daemon.outlet import Asked, Live, Outlet, serve
 from daemon.run import once
 from daemon.run.once import Outcome
@@ -147,6 +147,10 @@ class Daemon:
             settled.join(once.LOOK_S)
         heeds = {lane.name: lane.pause for room in self._house.rooms for lane in room.lanes}
         once.drain(self.ledger, self._clock, begun, self.stopping, heeds)
+        # Now that all is read, what was decided while some of it was not is decided by what is known.
+        deciding = [lane.name for room in self._house.rooms for lane in room.lanes if lane.inline]
+        self.ledger.write("jobs.woken", lambda tx: jobs.look_again(tx, deciding))
+        once.drain(self.ledger, self._clock, begun, self.stopping, heeds)
         return once.outcome(self.ledger, begun, interrupted=self.stopping.is_set())
 
     # ------------------------------------------------------------------------------------------------
@@ -248,6 +252,8 @@ class Daemon:
         """A line of the journal, after its commit: passed on, and whoever wants to be woken by it is. Called by the
         thread that writes, so it must not wait for a commit."""
         self._on_event(event)
+        if event.name == "clock.jumped" and self.watch is not None:
+            self.watch.catch_up()
         wanted = [room.wakes[event.name] for room in self._house.rooms if event.name in room.wakes]
         if wanted and self.runner is not None:
             due = self._clock.now() + WAKE_AFTER

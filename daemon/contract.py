@@ -124,8 +124,8 @@ class Reader(Protocol):
         ...
 
     def known_until(self, lane: str) -> datetime:
-        """The moment up to which all that lay in the watched folders has been through a lane: ``now`` where nothing
-        is left. Long ago while what came when nobody looked is not through it yet."""
+        """The moment up to which all that came into the watched folders has been through a lane: ``now`` where nothing
+        is left, the moment since which nobody looked while what came then is not through it."""
         ...
 
 

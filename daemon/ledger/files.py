@@ -9,9 +9,10 @@ from concurrent.futures import Future
 
 from daemon.catalogue import Entry, RootRow, RootState, Settled, Sighting, Stat, printable
 from daemon.contract import Event, JobSpec, Json
+from daemon.ledger import catching_up
 from daemon.ledger.erasing import is_erased
 from daemon.ledger.jobs import add_job, wake_for
-from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, Readers
+from daemon.ledger.reading import Readers
 from daemon.ledger.writer import Writer, WriteTx, dumps
 from daemon.states import FileState
 
@@ -109,21 +110,12 @@ class LedgerFiles:
         return self._writer.submit("file.settled", lambda tx: self._settle(tx, settled))
 
     def begin_catching_up(self) -> None:
-        """From here on nobody knows what came since somebody looked last, until ``caught_up``; waits for the commit."""
-        self._writer.write(
-            "files.catching_up", lambda tx: tx.execute("INSERT OR IGNORE INTO meta VALUES (?, '1')", (CATCHING_UP,))
-        )
+        """Nobody knows what came since somebody looked last, until ``caught_up``; waits for the commit."""
+        self._writer.write("files.catching_up", catching_up.begin)
 
     def caught_up(self) -> Future[None]:
-        """All that lay there is in the ledger; the jobs for it have numbers up to the newest."""
-
-        def done(tx: WriteTx) -> None:
-            tx.execute("DELETE FROM meta WHERE key = ?", (CATCHING_UP,))
-            tx.execute(
-                "INSERT OR REPLACE INTO meta SELECT ?, CAST(coalesce(max(id), 0) AS TEXT) FROM job", (CAUGHT_UP,)
-            )
-
-        return self._writer.submit("files.caught_up", done)
+        """All that lay there is in the ledger."""
+        return self._writer.submit("files.caught_up", catching_up.end)
 
     def vanish(self, root_id: int, folder: bytes, names: Iterable[bytes]) -> Future[None]:
         """Files that disappeared below a healthy root."""

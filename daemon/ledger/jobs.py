@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from daemon.contract import Event, Fields, Job, JobSpec
 from daemon.errors import UnknownSubject
-from daemon.ledger import destinations
+from daemon.ledger import catching_up, destinations
 from daemon.ledger.destinations import micros_of
 from daemon.ledger.pause import is_paused
 from daemon.ledger.reading import moment
@@ -78,13 +78,22 @@ def recover(tx: WriteTx) -> Mapping[str, int]:
         (tx.now_us,),
     )
     tx.execute("UPDATE destination SET probe_us = 0 WHERE probe_us != 0")
-    _look_again(tx)
+    _plan_again(tx)
     if doubtful or interrupted:
         tx.journal(Event("daemon.recovered", {"jobs": interrupted, "effects_in_doubt": doubtful}))
     return {"jobs": interrupted, "effects": doubtful}
 
 
-def _look_again(tx: WriteTx) -> None:
+def look_again(tx: WriteTx, lanes: Sequence[str]) -> None:
+    """Whatever these lanes decided to wait for is looked at now."""
+    for lane in lanes:
+        tx.execute(
+            "UPDATE job SET due_us = ? WHERE lane = ? AND state = 'waiting' AND waits_for IS NULL", (tx.now_us, lane)
+        )
+        tx.woken.add(lane)
+
+
+def _plan_again(tx: WriteTx) -> None:
     """A restart may come with another configuration: what was postponed is decided anew, and destinations that were
     shut for want of credentials or of an answer are probed at once. Backoffs, and times a destination asked for,
     stand.
@@ -129,6 +138,7 @@ def move_deadlines(tx: WriteTx, jump: timedelta) -> None:
         "UPDATE destination SET until_us = min(until_us + ?, ?), probe_us = 0 WHERE state != 'closed'",
         (by_us, tx.now_us + micros_of(LONGEST_SHUT)),
     )
+    catching_up.begin(tx)  # a machine that slept has seen nothing meanwhile
     tx.journal(Event("clock.jumped", {"jump_s": jump.total_seconds()}, "warning"))
     tx.woken.update(row["lane"] for row in tx.rows("SELECT DISTINCT lane FROM job WHERE state IN ('ready', 'waiting')"))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from daemon.catalogue import Stat
 from daemon.contract import Clock, Item, Receipt
@@ -24,10 +24,30 @@ from daemon.states import FileState
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 CATCHING_UP = "catching_up"
-"""The key in ``meta`` that is there while what came when nobody looked is not seen yet."""
+"""The key in ``meta`` that is there while what came when nobody looked is not seen yet; since when (microseconds)."""
 
-CAUGHT_UP = "caught_up_job"
-"""The key in ``meta`` of the newest job's number when all of it was."""
+CAUGHT_UP = "caught_up"
+"""The key in ``meta`` of the last ``CaughtUp``."""
+
+LOOKED_AT = 32
+"""Jobs of a lane that are asked how old they are: the first in line are the oldest, but for those woken again."""
+
+
+class CaughtUp(NamedTuple):
+    """When all that came since ``since_us``, while nobody looked, had been seen: the newest job's number, and when."""
+
+    job: int
+    at_us: int
+    since_us: int
+
+    def __str__(self) -> str:
+        """As ``meta`` keeps it."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def of(cls, rows: Sequence[sqlite3.Row]) -> CaughtUp | None:
+        """Out of a row of ``meta``, if there is one."""
+        return cls(*map(int, rows[0]["value"].split())) if rows else None
 
 
 def moment(us: int) -> datetime:
@@ -70,22 +90,24 @@ class View:
     def known_until(self, lane: str) -> datetime:
         """When the oldest content came that is not through the lane; jobs that wait for a time or a person are.
 
-        Which content came while nobody looked is told by the job's number, since a clock may be set.
+        Content that came while nobody looked may have come at any time since; which it was is told by its job's number
+        too, since a clock may be set.
         """
-        if self.rows("SELECT 1 FROM meta WHERE key = ?", (CATCHING_UP,)):
-            return EPOCH
-        oldest = self.rows(
-            "SELECT id, created_us FROM (SELECT id, created_us FROM job WHERE lane = ?1 AND state = 'ready' "
-            "ORDER BY id LIMIT 1) UNION ALL SELECT id, created_us FROM job WHERE lane = ?1 AND state = 'running' "
-            "ORDER BY id LIMIT 1",
-            (lane,),
+        began = self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,))
+        if began:
+            return min(self._now, moment(int(began[0]["value"])))
+        left = self.rows(
+            "SELECT id, due_us FROM (SELECT id, due_us FROM job WHERE lane = ?1 AND state = 'ready' ORDER BY id "
+            "LIMIT ?2) UNION ALL SELECT id, due_us FROM job WHERE lane = ?1 AND state = 'running'",
+            (lane, LOOKED_AT),
         )
-        if not oldest:
+        if not left:
             return self._now
-        last = self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,))
-        if last and oldest[0]["id"] <= int(last[0]["value"]):
-            return EPOCH
-        return min(self._now, moment(oldest[0]["created_us"]))
+        last = CaughtUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,))) or CaughtUp(0, 0, 0)
+        came_us = (
+            last.since_us if row["id"] <= last.job and row["due_us"] <= last.at_us else row["due_us"] for row in left
+        )
+        return min(self._now, moment(min(came_us)))
 
 
 def item_of(row: sqlite3.Row) -> Item:

@@ -43,8 +43,8 @@ class Schedule:
         self._memory = memory
         self._on_event = on_event
         self._scheduler: Any = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
-        # A copy missed while the machine slept is made when it wakes; the hour is when few call. The first is this job's
-        # as well: one that ends after a run makes APScheduler 3.11 raise where it is shut down in that moment.
+        # A copy missed while the machine slept is made when it wakes; the hour is when few call. The first is a run of
+        # this job as well: one that ends after its run makes APScheduler 3.11 raise where it is shut down just then.
         first = clock.now() + FIRST_COPY
         self._scheduler.add_job(
             self._copy_once, "cron", hour=3, minute=17, next_run_time=first, misfire_grace_time=None

@@ -1,4 +1,4 @@
-"""When all that lay below a root before anybody looked has been seen: until then nobody can say what is not there."""
+"""When all that came below a root while nobody looked has been seen: until then nobody can say what is not there."""
 
 from __future__ import annotations
 
@@ -6,42 +6,51 @@ from concurrent.futures import Future
 
 from daemon.catalogue import RootState
 from daemon.contract import Clock
-from daemon.watch.keeper import STUCK_S, Keeper
+from daemon.watch.keeper import Keeper
+
+STILL_S = 600.0
+"""Seconds without any progress after which a root keeps nobody waiting any more: a read that never returns would do
+so for ever, and the largest file is read faster."""
 
 
 class CatchingUp:
-    """Follows one root from its start. A root that is not there, or does not answer, keeps nobody waiting."""
+    """Follows one root's next scan and what that finds. A root that is not there keeps nobody waiting."""
 
     def __init__(self, keeper: Keeper, clock: Clock) -> None:
         self._keeper = keeper
         self._clock = clock
         self._scan = keeper.scan_now()
         self._scanned: float | None = None
-        self._asked: tuple[float, Future[int]] | None = None
+        self._asked: Future[int] | None = None
+        self._lying: int | None = None
+        self._moved = clock.monotonic()
+        self._stands: tuple[object, ...] = ()
 
     def done(self) -> bool:
-        """Whether its first scan ended, and what that found is in the ledger or surely cannot be taken now."""
-        if not self._scan.done():
-            return self._is_stuck()
+        """Whether the scan ended, and what it found is in the ledger or surely cannot be taken now."""
         health = self._keeper.health()
-        if health.state in (RootState.WAITING, RootState.DEGRADED):
+        if health.state is RootState.DEGRADED or self._stands_still(health.settling):
+            return True
+        if not self._scan.done():
+            return False
+        if health.state is RootState.WAITING:
             return True
         if health.last_scan_ended is None:
             return False  # it failed, and is tried again
         if self._scanned is None:
             self._scanned = self._clock.monotonic()
-        return self._none_left(self._scanned)
+        self._ask(self._scanned)
+        return self._lying == 0
 
-    def _is_stuck(self) -> bool:
-        return self._keeper.health().state is RootState.DEGRADED
-
-    def _none_left(self, before: float) -> bool:
-        now = self._clock.monotonic()
+    def _ask(self, before: float) -> None:
         settling = self._keeper.settling
         if self._asked is None:
-            self._asked = (now, settling.call(lambda: settling.lying(before)))
-        since, answer = self._asked
-        if not answer.done():
-            return now - since > STUCK_S
-        self._asked = None
-        return answer.result() == 0
+            self._asked = settling.call(lambda: settling.lying(before))
+        elif self._asked.done():
+            self._lying, self._asked = self._asked.result(), None
+
+    def _stands_still(self, settling: int) -> bool:
+        now, stands = self._clock.monotonic(), (self._scan.done(), self._lying, settling)
+        if stands != self._stands:
+            self._moved, self._stands = now, stands
+        return now - self._moved > STILL_S

@@ -200,14 +200,15 @@ class Settling:
     def lying(self, before: float) -> int:
         """How many files first seen before that moment (monotonic seconds) may yet be taken as they lay there then.
 
-        One that has changed since is written just now: it comes, it does not lie there. In the thread only.
+        One that has changed since is written just now: it comes, it does not lie there. Nor does one that the ledger
+        knows, but for its times. In the thread only.
         """
         return len(self._refused) + sum(
             1
             for pending in self._pending.values()
             if pending.first_seen <= before
             and pending.changed == pending.first_seen
-            and not (pending.blocked or pending.overdue)
+            and not (pending.again or pending.blocked or pending.overdue)
         )
 
     def adopt(self, keys: Iterable[Key]) -> int:

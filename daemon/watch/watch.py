@@ -25,8 +25,9 @@ STAMP_LAG_NS = 10_000_000
 """How far the time stamps of files lag behind the clock: they are the kernel's last tick, at most 10 ms old
 (HZ=100)."""
 
-LOOK_S = 0.02
-"""Seconds between two questions whether all has been taken, or all that lay there has been seen."""
+LOOK_S, LOOK_AGAIN_S = 0.02, 0.2
+"""Seconds between two questions whether all has been taken, or all that lay there has been seen; where that takes long,
+between those."""
 
 
 class Watch:
@@ -51,7 +52,10 @@ class Watch:
         self._clock = clock
         self._on_event = on_event
         self._keepers: list[Keeper] = []
+        self._lock = Lock()
         self._behind: list[CatchingUp] = []
+        self._behind_since = 0.0
+        self._told: Future[None] | None = None
         self._ended = Flag()
         self._supervisor = Thread(target=self._supervise, name="watch-supervisor", daemon=True)
 
@@ -61,7 +65,7 @@ class Watch:
         for inlet in self._inlets:
             row = self._catalogue.register_root(inlet.role, os.fsencode(inlet.folder), now_ns)
             self._keepers.append(Keeper(inlet, row, self._options, self._catalogue, self._clock, self._on_event))
-        self._behind = [CatchingUp(keeper, self._clock) for keeper in self._keepers]
+        self.catch_up()
         for keeper in self._keepers:
             keeper.start()
         self._supervisor.start()
@@ -78,6 +82,12 @@ class Watch:
         """A full scan of every healthy root. Done when all have ended and what they found is in work."""
         return _all_of([keeper.scan_now() for keeper in self._keepers])
 
+    def catch_up(self) -> None:
+        """Scan everything, and tell the catalogue once all that is there by then has been seen."""
+        with self._lock:
+            self._behind = [CatchingUp(keeper, self._clock) for keeper in self._keepers]
+            self._behind_since, self._told = self._clock.monotonic(), None
+
     def health(self) -> Sequence[RootHealth]:
         """How each root stands, in the order of the inlets."""
         return [keeper.health() for keeper in self._keepers]
@@ -90,7 +100,7 @@ class Watch:
         """
         deadline = self._clock.monotonic() + timeout_s
         scan = self.scan_now()
-        while not scan.done() or self._undecided():
+        while not (scan.done() and self._is_caught_up()) or self._undecided():
             if self._clock.monotonic() >= deadline or self._ended.wait(LOOK_S):
                 return False
         return True
@@ -157,13 +167,34 @@ class Watch:
                     yield folder, entry
 
     def _supervise(self) -> None:
-        while not self._ended.wait(LOOK_S if self._behind else SUPERVISE_S):
+        while not self._ended.wait(self._pause_s()):
             for keeper in self._keepers:
                 keeper.supervise()
-            if self._behind:
-                self._behind = [one for one in self._behind if not one.done()]
-                if not self._behind:
-                    self._catalogue.caught_up()
+            self._tell_caught_up()
+
+    def _tell_caught_up(self) -> None:
+        """Once all has been seen; again where that could not be committed."""
+        with self._lock:
+            behind, told = self._behind, self._told
+        left = [one for one in behind if not one.done()]
+        answer = self._catalogue.caught_up() if not left and (told is None or _has_failed(told)) else told
+        with self._lock:
+            if self._behind is behind:  # nobody has asked to look at all once more
+                self._behind, self._told = left, answer
+
+    def _pause_s(self) -> float:
+        """Short at first, since what lies there mostly is little."""
+        if self._is_caught_up():
+            return SUPERVISE_S
+        return LOOK_S if self._clock.monotonic() - self._behind_since < SUPERVISE_S else LOOK_AGAIN_S
+
+    def _is_caught_up(self) -> bool:
+        with self._lock:
+            return self._told is not None and self._told.done() and not _has_failed(self._told)
+
+
+def _has_failed(future: Future[None]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 def _all_of(futures: list[Future[None]]) -> Future[None]:

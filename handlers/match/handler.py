@@ -39,9 +39,13 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", RecordingDecision, LeadDecision)
 
-LOOK_AGAIN, LOOK_AGAIN_LATEST, LOOK_AGAIN_SHARE = timedelta(seconds=2), timedelta(seconds=30), 1 / 16
+LOOK_AGAIN, LOOK_AGAIN_LATEST, LOOK_AGAIN_SHARE = timedelta(seconds=2), timedelta(minutes=1), 1 / 16
 """Until an undecided subject is looked at again while files are there that nobody has looked into: this share of what
 it has waited, within these two. Whoever comes for it wakes it at once."""
+
+
+UNREAD = ", and until what came by then is understood"
+"""Said of a wait that would be over."""
 
 
 class MatchHandler:
@@ -153,7 +157,8 @@ class MatchHandler:
         until, now = registered_at + self._settings.wait, changes.read.now
         if near.last_moment(now) < until:
             look = max(until, _look_again(registered_at, now)) if near.unread_at(now) else until
-            return changes.outcome(look, f"waits for its conversation until {clock(until)}")
+            why = f"waits for its conversation until {clock(until)}" + (UNREAD if until <= now else "")
+            return changes.outcome(look, why)
         subject = f"{what[0]}{item}"
         changes.events.append(
             Event(f"{what}.unmatched", {"subject": subject, "item": item, "reason": "no conversation claims it alone"})
@@ -195,12 +200,13 @@ class MatchHandler:
             if over and number == woken:
                 changes.judged += self._beginnings(read, found.near, experience, number)
             look, why = next_look(verdict, now)
+            if unread and look is not None:
+                soon = _look_again(moment_of(found.near.standings[number].told.registered_ms), read.now)
+                undecided = number == woken and recording is not None and recording.state != "matched"
+                why += UNREAD if look <= read.now else ""
+                look = soon if undecided else max(look, soon)
             if number == woken:
                 until, reason = look, why
-                if unread and until is not None:
-                    soon = _look_again(moment_of(found.near.standings[number].told.registered_ms), read.now)
-                    undecided = recording is not None and recording.state != "matched"
-                    until = soon if undecided else max(until, soon)
             elif look is not None and verdict in changes.judged:
                 changes.then.append(JobSpec(MATCH, f"conversation:{number}", look))
         return until, reason, taken

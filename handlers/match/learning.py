@@ -72,7 +72,9 @@ class Learner:
             newer = records.lessons_taken(read)[recorder] - taken.get(recorder, 0)
             if taken.get(recorder):
                 lessons[recorder] = said[: len(said) - newer]
-        told, heard = records.partners_found(read, NEWEST, read.now - self._settings.wait - timedelta(seconds=1))
+        told, heard = records.partners_found(
+            read, NEWEST, records.understood_until(read) - self._settings.wait - timedelta(seconds=1)
+        )
         return experienced(reach_ms, lessons, missing=(share(*told), share(*heard)))
 
 

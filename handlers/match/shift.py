@@ -93,7 +93,7 @@ def held_for_shift(
     if decision.state != "matched" and now < decision.until:
         return decision
     offset_ms = round(settings.offset.total_seconds() * 1000)
-    recordings, conversations = records.unpartnered(read, LOOKED_AT, read.now - settings.wait)
+    recordings, conversations = records.unpartnered(read, LOOKED_AT, now - settings.wait)
     found = constant_shift([(start + offset_ms, length) for start, length in recordings], conversations)
     if found is None:
         if known is not None:

@@ -749,6 +749,7 @@ def test_a_clock_that_was_set_does_not_change_how_long_a_retry_waits(one: Toy, j
     one.clock.jump(jump)
     later.start()
     one.until(lambda: "clock.jumped" in one.names())
+    assert one.rows("SELECT 1 FROM meta WHERE key = 'catching_up'"), "what came meanwhile is to be looked for"
     left_s = one.job("1")["due_us"] / 1e6 - one.clock.now().timestamp()
     assert 30 < left_s <= 60
     one.until(lambda: [job.key for job in one.handler.seen].count("2") == 2)

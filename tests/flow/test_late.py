@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,17 @@ def test_what_comes_late_waits_for_a_person_where_it_does_not(site: Site, crm: L
 def test_a_call_whose_wait_ran_out_while_the_daemon_was_down_goes_with_what_came_meanwhile(
     site: Site, crm: LoopbackCrm, ends: str
 ) -> None:
-    with site.daemon(CALLSPOOL_MATCH__WAIT="15m") as daemon:
+    waits = {"CALLSPOOL_MATCH__WAIT": "2s", "CALLSPOOL_MATCH__LEAD_WAIT": "2s"}
+    with site.daemon(**waits) as daemon:
         daemon.wait_for("daemon.started")
         CALL.drop_transcript(site)
         eventually(lambda: site.rows("SELECT 1 FROM job WHERE kind = 'match' AND state = 'waiting'"), "the call waits")
         daemon.kill() if ends == "killed" else daemon.stop()
     drop_late(site, "recording")
     drop_late(site, "lead")
-    with at_work(site, CALLSPOOL_MATCH__WAIT="1ms", CALLSPOOL_MATCH__LEAD_WAIT="1ms") as daemon:
+    over = "SELECT 1 FROM verdict WHERE recording = 'waiting' AND max(recording_until_us, lead_until_us) < ?"
+    eventually(lambda: site.rows(over, (time.time_ns() // 1000,)), "both waits are over")
+    with at_work(site, **waits) as daemon:
         delivered(daemon, site)
     assert [(has(body, "recording"), has(body, "lead")) for body in bodies(crm)] == [(True, True)]
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 from handlers.demo.crm import LoopbackCrm
 from tests.support.calls import FieldCall
@@ -38,6 +39,20 @@ def test_an_interrupted_pass_says_so(site: Site, crm: LoopbackCrm) -> None:
         running.send_signal(signal.SIGINT)
         lines.read()
     assert running.wait(20) == 130
+
+
+def test_a_wait_that_ran_out_between_two_passes_is_over_in_the_second(site: Site, crm: LoopbackCrm) -> None:
+    site.command("once")
+    call, other = FieldCall(1), FieldCall(2)
+    call.drop_transcript(site)
+    wait = {"CALLSPOOL_MATCH__WAIT": "7s"}
+    assert "waiting: 1" in site.command("once", **wait).stderr
+    over = "SELECT 1 FROM verdict WHERE recording = 'waiting' AND max(recording_until_us, lead_until_us) < ?"
+    eventually(lambda: site.rows(over, (time.time_ns() // 1000,)), "the wait is over")
+    other.drop_recording(site)
+    done = site.command("once", **wait)
+    assert "waiting" not in done.stderr
+    assert len(crm.calls) == 1
 
 
 def test_what_waits_for_a_crm_is_said(site: Site) -> None:

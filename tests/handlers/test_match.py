@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 from daemon.contract import Event, Fields, Job, JobSpec, Json, Outcome, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from daemon.ledger import effects, jobs
+from daemon.ledger.pause import pause_act
 from daemon.ledger.reading import View
 from daemon.ledger.writer import WriteTx
 from handlers import records
 from handlers.match.acts import accept
-from handlers.match.handler import MatchHandler
+from handlers.match.handler import LOOK_AGAIN_LATEST, MatchHandler
 from handlers.match.room import room
 from handlers.match.story import explain, failures, held
 from handlers.match.verbs import list_text, show_text
@@ -173,7 +174,7 @@ def test_a_wait_is_over_once_all_that_came_while_it_ran_is_understood(lane: Lane
     lane.pass_(10 * WAIT_S)
     assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("waiting", False)
     lane.understand()
-    lane.pass_(10 * WAIT_S + 30)
+    lane.pass_(10 * WAIT_S + LOOK_AGAIN_LATEST.total_seconds())
     assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
 
 
@@ -186,8 +187,9 @@ def test_what_comes_after_a_wait_does_not_lengthen_it(lane: Lane) -> None:
 
 
 def test_a_wait_that_ran_out_while_nobody_looked_ends_once_all_that_lies_there_is_understood(lane: Lane) -> None:
-    lane.arrive(conversation(1), conversation(2, 600, 660), lead(3, 10))
-    lane.told()
+    lane.arrive(conversation(5, -9000, registered=-9000))
+    lane.arrive(conversation(1), conversation(2, 600, 660), lead(3, 20000))
+    assert lane.told() == ["call.alone"]
     lane.clock.moment = at(WAIT_S + 700)
     lane.book.ledger.files.begin_catching_up()
     lane.run()
@@ -197,12 +199,48 @@ def test_a_wait_that_ran_out_while_nobody_looked_ends_once_all_that_lies_there_i
     lane.pass_(WAIT_S + 800)
     assert not lane.verdict(1).ready, "what came meanwhile is not understood yet"
     assert lane.told() == []
+    assert lane.verdict(5).ready, "its wait was over before"
     lane.understand()
     lane.arrive(recording(4, -2, 63))
     lane.pass_(WAIT_S + 900)
     assert lane.pairs() == {1: "r4"}
     assert (lane.verdict(1).ready, lane.verdict(2).recording) == (True, "alone")
     assert lane.told().count("lead.unmatched") == 1
+
+
+def test_what_is_read_once_more_undoes_no_wait_that_is_over(lane: Lane) -> None:
+    lane.book.ledger.add_jobs([JobSpec("audio", "9")])
+    lane.understand()
+    lane.book.ledger.files.begin_catching_up()
+    lane.book.ledger.files.caught_up().result()
+    lane.clock.moment = at(WAIT_S)
+    lane.book.ledger.add_jobs([JobSpec("audio", "9")])
+    with lane.book.view() as read:
+        assert records.understood_until(read) == at(WAIT_S)
+
+
+def test_what_came_before_an_earlier_stop_counts_on_until_it_is_through(lane: Lane) -> None:
+    files = lane.book.ledger.files
+    lane.arrive(conversation(5, -9000, registered=-9000))
+    for later in (100, 200):
+        lane.clock.moment = at(later)
+        files.begin_catching_up()
+        lane.book.ledger.add_jobs([JobSpec("audio", "9")])
+        lane.arrive(conversation(later, -9000 - later, registered=-9000))
+        files.caught_up().result()
+        with lane.book.view() as read:
+            assert records.understood_until(read) == at(0)
+    lane.understand()
+    with lane.book.view() as read:
+        assert records.understood_until(read) == at(200)
+
+
+def test_nobody_waits_for_what_a_person_lets_not_be_understood(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.book.ledger.add_jobs([JobSpec("audio", "2")])
+    lane.book.ledger.act("pause", pause_act, {"what": "collect", "why": "the disk is full"})
+    lane.pass_(WAIT_S)
+    assert lane.verdict(1).ready
 
 
 def test_what_waits_for_what_is_not_understood_does_not_look_without_rest(lane: Lane) -> None:
@@ -213,7 +251,7 @@ def test_what_waits_for_what_is_not_understood_does_not_look_without_rest(lane: 
         due = [row["due_us"] for row in read.rows("SELECT due_us FROM job WHERE lane = 'match' AND state = 'waiting'")]
     now_us = int(at(100 * WAIT_S).timestamp() * 1e6)
     assert len(due) == 3
-    assert min(due) == max(due) == now_us + 30_000_000
+    assert min(due) == max(due) == now_us + LOOK_AGAIN_LATEST // timedelta(microseconds=1)
 
 
 def test_a_recording_that_comes_late_is_matched_and_its_call_woken(lane: Lane) -> None:
