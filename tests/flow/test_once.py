@@ -51,7 +51,7 @@ def test_a_wait_that_ran_out_between_two_passes_is_over_in_the_second(site: Site
     eventually(lambda: site.rows(over, (time.time_ns() // 1000,)), "the wait is over")
     other.drop_recording(site)
     done = site.command("once", **wait)
-    assert "waiting" not in done.stderr
+    assert "waits for its recording" not in done.stderr
     assert len(crm.calls) == 1
 
 
