@@ -123,9 +123,9 @@ class Reader(Protocol):
         """What performing the effect with this key returned, if it is done."""
         ...
 
-    def known_until(self, lane: str) -> datetime:
-        """The moment up to which all that came into the watched folders has been through a lane: ``now`` where nothing
-        is left, the moment since which nobody looked while what came then is not through it."""
+    def known_until(self, lane: str, since: datetime) -> datetime:
+        """The moment up to which all that came into the watched folders from ``since`` on has been through a lane:
+        ``now`` where nothing is left, the moment since which nobody looked while what came then is not through it."""
         ...
 
 

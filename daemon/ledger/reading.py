@@ -29,8 +29,8 @@ CATCHING_UP = "catching_up"
 CAUGHT_UP = "caught_up"
 """The key in ``meta`` of the last ``CaughtUp``."""
 
-LOOKED_AT = 32
-"""Jobs of a lane that are asked how old they are: the first in line are the oldest, but for those woken again."""
+FIRST, LAST = 32, 128
+"""Jobs at both ends of a lane's line that are asked how old they are; the newest are taken up first."""
 
 
 class CaughtUp(NamedTuple):
@@ -87,27 +87,39 @@ class View:
         found = self.rows("SELECT receipt FROM effect WHERE key = ? AND state = 'done'", (key,))
         return Receipt(json.loads(found[0]["receipt"])) if found else None
 
-    def known_until(self, lane: str) -> datetime:
-        """When the oldest content came that is not through the lane; jobs that wait for a time or a person are.
+    def known_until(self, lane: str, since: datetime) -> datetime:
+        """When the oldest content came, from ``since`` on, that is not through the lane; jobs that wait for a time or a
+        person are.
 
-        Content that came while nobody looked may have come at any time since; which it was is told by its job's number
-        too, since a clock may be set.
+        Content that came while nobody looked may have come at any time then; which it was is told by its job's number
+        too, since a clock may be set. Of a long line only both ends are looked at.
         """
+        since_us = (since - EPOCH) // timedelta(microseconds=1)
         began = self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,))
         if began:
             return min(self._now, moment(int(began[0]["value"])))
-        left = self.rows(
-            "SELECT id, due_us FROM (SELECT id, due_us FROM job WHERE lane = ?1 AND state = 'ready' ORDER BY id "
-            "LIMIT ?2) UNION ALL SELECT id, due_us FROM job WHERE lane = ?1 AND state = 'running'",
-            (lane, LOOKED_AT),
+        first, last = (
+            self.rows(
+                f"SELECT id, due_us FROM job WHERE lane = ? AND state = 'ready' ORDER BY id {order} LIMIT ?", args
+            )
+            for order, args in (("ASC", (lane, FIRST)), ("DESC", (lane, LAST)))
         )
-        if not left:
+        running = self.rows("SELECT id, due_us FROM job WHERE lane = ? AND state = 'running'", (lane,))
+        if not (first or running):
             return self._now
-        last = CaughtUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,))) or CaughtUp(0, 0, 0)
-        came_us = (
-            last.since_us if row["id"] <= last.job and row["due_us"] <= last.at_us else row["due_us"] for row in left
-        )
-        return min(self._now, moment(min(came_us)))
+        caught_up = CaughtUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
+        came = [_came(row, caught_up) for row in (*first, *last, *running)]
+        oldest = [came_us for came_us, latest_us in came if latest_us >= since_us]
+        if len(last) == LAST and last[-1]["id"] > first[-1]["id"] and last[-1]["due_us"] >= since_us:
+            oldest.append(since_us)  # it lies between the two ends
+        return min(self._now, moment(min(oldest))) if oldest else self._now
+
+
+def _came(row: sqlite3.Row, caught_up: CaughtUp | None) -> tuple[int, int]:
+    """Between which two moments a job's content came (microseconds)."""
+    if caught_up is not None and row["id"] <= caught_up.job and row["due_us"] <= caught_up.at_us:
+        return caught_up.since_us, caught_up.at_us
+    return row["due_us"], row["due_us"]
 
 
 def item_of(row: sqlite3.Row) -> Item:

@@ -72,9 +72,9 @@ class Learner:
             newer = records.lessons_taken(read)[recorder] - taken.get(recorder, 0)
             if taken.get(recorder):
                 lessons[recorder] = said[: len(said) - newer]
-        told, heard = records.partners_found(
-            read, NEWEST, records.understood_until(read) - self._settings.wait - timedelta(seconds=1)
-        )
+        wait = self._settings.wait
+        until = records.understood_until(read, read.now - 2 * wait) - wait - timedelta(seconds=1)
+        told, heard = records.partners_found(read, NEWEST, until)
         return experienced(reach_ms, lessons, missing=(share(*told), share(*heard)))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.match.assign import Neighbourhood
+from handlers.match.assign import Neighbourhood, Standing
 from handlers.match.book import Book, Memory, Moments
 from handlers.match.evidence import (
     CLOSE_S,
@@ -99,9 +99,19 @@ def surroundings(
         asked.outside,
         heard.faint,
         asked.faint,
-        understood_until=records.understood_until(read),
+        understood_until=records.understood_until(read, _wanted_since(standings, recordings, leads, settings)),
     )
     return Surroundings(near, heard.judged, asked.judged, recordings.sent_near)
+
+
+def _wanted_since(
+    standings: Mapping[int, Standing], recordings: Recordings, leads: Leads, settings: MatchSettings
+) -> datetime:
+    """Since when partners of any of them may have come: the wait is as long the other way."""
+    met = [moment_of(standing.told.registered_ms) for standing in standings.values()]
+    met += [group.registered_at for group in recordings.groups.values()]
+    met += [lead.registered_at for lead in leads.leads.values() if lead.registered_at is not None]
+    return min(met, default=datetime.max.replace(tzinfo=UTC)) - settings.wait
 
 
 class Recordings(Source[str]):

@@ -89,15 +89,14 @@ def held(read: Reader) -> list[dict[str, Any]]:
 def failures(read: Reader, settings: MatchSettings) -> list[Fields]:
     """What evidence could not settle within the wait, each with the command that does."""
     found: list[Fields] = []
-    now = records.understood_until(read)
     for verdict in records.open_verdicts(read):
         shifted = "shift_s" in (verdict.explanation.get("recording") or {})
-        if verdict.recording == "ambiguous" and (shifted or now >= verdict.recording_until):
+        if verdict.recording == "ambiguous" and (shifted or read.now >= verdict.recording_until):
             found.append(_held_failure(verdict, "recording", settings))
-        if verdict.lead == "ambiguous" and now >= verdict.lead_until:
+        if verdict.lead == "ambiguous" and read.now >= verdict.lead_until:
             found.append(_held_failure(verdict, "lead", settings))
     found += [_disputed_failure(read, number) for number in records.disputed(read)]
-    since = now - settings.wait
+    since = read.now - settings.wait
     for key in records.orphan_groups(read):
         group = Group.of(records.recordings(read, key))
         if group.registered_at <= since:

@@ -205,13 +205,13 @@ def recordings(read: Reader, group_key: str) -> tuple[Recording, ...]:
     return tuple(recording_of(row) for row in rows)
 
 
-def understood_until(read: Reader) -> datetime:
-    """The moment up to which all that came was understood; where that is not ``now``, who is near somebody is not
-    known for sure, and nobody has waited for longer than until then. While a person lets nothing be understood, nobody
-    waits for that."""
+def understood_until(read: Reader, since: datetime) -> datetime:
+    """The moment up to which all that came from ``since`` on was understood; where that is not ``now``, who is near
+    somebody is not known for sure, and nobody has waited for longer than until then. While a person lets nothing be
+    understood, nobody waits for that."""
     if read.rows("SELECT 1 FROM pause WHERE what IN ('all', 'collect') LIMIT 1"):
         return read.now
-    return read.known_until("intake")
+    return read.known_until("intake", since)
 
 
 def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:

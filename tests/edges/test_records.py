@@ -256,8 +256,8 @@ class Listener:
     def receipt(self, key: str) -> Receipt | None:
         return self._read.receipt(key)
 
-    def known_until(self, lane: str) -> datetime:
-        return self._read.known_until(lane)
+    def known_until(self, lane: str, since: datetime) -> datetime:
+        return self._read.known_until(lane, since)
 
 
 def test_no_neighbourhood_query_reads_a_whole_table(book: RecordsLedger) -> None:

@@ -54,8 +54,8 @@ class Folder:
     def receipt(self, key: str) -> Receipt | None:
         raise AssertionError("intake has no effects")
 
-    def known_until(self, lane: str) -> datetime:
-        raise AssertionError(f"intake does not ask how far {lane} is")
+    def known_until(self, lane: str, since: datetime) -> datetime:
+        raise AssertionError(f"intake does not ask how far {lane} is since {since}")
 
     def item(self, item_id: int) -> Item:
         if item_id not in self.items:

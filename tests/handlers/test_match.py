@@ -216,7 +216,23 @@ def test_what_is_read_once_more_undoes_no_wait_that_is_over(lane: Lane) -> None:
     lane.clock.moment = at(WAIT_S)
     lane.book.ledger.add_jobs([JobSpec("audio", "9")])
     with lane.book.view() as read:
-        assert records.understood_until(read) == at(WAIT_S)
+        assert records.understood_until(read, at(-9000)) == at(WAIT_S)
+
+
+def test_a_call_does_not_wait_for_a_backlog_from_long_before_it(lane: Lane) -> None:
+    lane.book.ledger.add_jobs([JobSpec("audio", str(number)) for number in range(100, 500)])
+    lane.clock.moment = at(2 * WAIT_S)
+    lane.arrive(conversation(1, registered=2 * WAIT_S))
+    lane.pass_(3 * WAIT_S)
+    assert lane.verdict(1).ready
+    lane.arrive(conversation(2, -9000, registered=0))
+    lane.pass_(4 * WAIT_S)
+    assert not lane.verdict(2).ready, "its recording may be among what came with it"
+    lane.clock.moment = at(5 * WAIT_S)
+    lane.arrive(conversation(3, -18000, registered=5 * WAIT_S))
+    lane.book.ledger.add_jobs([JobSpec("audio", str(number)) for number in range(500, 900)])
+    lane.pass_(7 * WAIT_S)
+    assert not lane.verdict(3).ready, "however many came with it"
 
 
 def test_what_came_before_an_earlier_stop_counts_on_until_it_is_through(lane: Lane) -> None:
@@ -229,10 +245,10 @@ def test_what_came_before_an_earlier_stop_counts_on_until_it_is_through(lane: La
         lane.arrive(conversation(later, -9000 - later, registered=-9000))
         files.caught_up().result()
         with lane.book.view() as read:
-            assert records.understood_until(read) == at(0)
+            assert records.understood_until(read, at(-9000)) == at(0)
     lane.understand()
     with lane.book.view() as read:
-        assert records.understood_until(read) == at(200)
+        assert records.understood_until(read, at(-9000)) == at(200)
 
 
 def test_nobody_waits_for_what_a_person_lets_not_be_understood(lane: Lane) -> None:
