@@ -29,7 +29,7 @@ CATCHING_UP = "catching_up"
 CAUGHT_UP = "caught_up"
 """The key in ``meta`` of the last ``CaughtUp``."""
 
-FIRST, LAST = 32, 128
+FIRST, LAST = 16, 64
 """Jobs at both ends of a lane's line that are asked how old they are; the newest are taken up first."""
 
 
@@ -98,12 +98,8 @@ class View:
         began = self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,))
         if began:
             return min(self._now, moment(int(began[0]["value"])))
-        first, last = (
-            self.rows(
-                f"SELECT id, due_us FROM job WHERE lane = ? AND state = 'ready' ORDER BY id {order} LIMIT ?", args
-            )
-            for order, args in (("ASC", (lane, FIRST)), ("DESC", (lane, LAST)))
-        )
+        ready = "SELECT id, due_us FROM job WHERE lane = ? AND state = 'ready' ORDER BY id"
+        first, last = self.rows(f"{ready} LIMIT ?", (lane, FIRST)), self.rows(f"{ready} DESC LIMIT ?", (lane, LAST))
         running = self.rows("SELECT id, due_us FROM job WHERE lane = ? AND state = 'running'", (lane,))
         if not (first or running):
             return self._now
