@@ -47,6 +47,8 @@ def act_alone(house: House, name: str, args: Mapping[str, Any], *, dry_run: bool
     """Do a person's command without a daemon, under the ledger's lock."""
     ledger = house.open_ledger(lambda _event: None)
     try:
+        if not dry_run:
+            ledger.files.begin_catching_up()  # nobody looks now, and what is told below is no sign that somebody did
         erase.resume(ledger, house.rooms)
         if name == "erase" and not dry_run:
             ledger.recover()  # what a killed daemon had in work is in nobody's now, and must not refuse this

@@ -1,39 +1,49 @@
 """What came while nobody looked: from when that may be, and when all of it has been seen.
 
 Nobody looks while the daemon is down, or while the machine sleeps. A wait that ran out meanwhile is not over yet: what
-it waited for may lie there.
+it waited for may lie there. So this is put down before anything else is, by whoever opens the ledger.
 """
 
 from __future__ import annotations
 
-from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, CaughtUp
+from datetime import timedelta
+
+from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, CatchingUp, CaughtUp
 from daemon.ledger.writer import WriteTx
 
+LONGEST_US = timedelta(days=1) // timedelta(microseconds=1)
+"""How far an earlier stop counts on, so that one job that never goes on does not keep it for ever."""
 
-def begin(tx: WriteTx) -> None:
-    """From here on only what came until the journal's last line is known, until ``end``.
+
+def begin(tx: WriteTx, slept_us: int = 0) -> None:
+    """From here on only what came until the journal's last line, or until the machine slept, is known, until ``end``.
 
     Where what came before an earlier stop is not through yet, that one counts on.
     """
     if tx.row("SELECT 1 FROM meta WHERE key = ?", (CATCHING_UP,)) is not None:
         return
     last = tx.row("SELECT at_us FROM journal ORDER BY id DESC LIMIT 1")
-    since_us = tx.now_us if last is None else int(last["at_us"])
+    since_us = tx.now_us if last is None else min(int(last["at_us"]), tx.now_us - slept_us)
     before = CaughtUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
-    if before is not None and tx.row(
-        "SELECT 1 FROM job WHERE state IN ('ready', 'running') AND id <= ? AND due_us <= ? LIMIT 1",
-        (before.job, before.at_us),
-    ):
-        since_us = min(since_us, before.since_us)
-    tx.execute("INSERT INTO meta VALUES (?, ?)", (CATCHING_UP, str(since_us)))
+    if before is not None and since_us - LONGEST_US < before.since_us < since_us and _left(tx, before):
+        since_us = before.since_us
+    tx.execute("INSERT INTO meta VALUES (?, ?)", (CATCHING_UP, str(CatchingUp(since_us, tx.now_us))))
 
 
 def end(tx: WriteTx) -> None:
     """All that lay there is in the ledger; what it starts are the jobs there are now."""
-    began = tx.row("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,))
+    began = CatchingUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
     if began is None:
         return
     newest = tx.rows("SELECT coalesce(max(id), 0) AS id FROM job")[0]["id"]
-    caught_up = CaughtUp(newest, tx.now_us, int(began["value"]))
+    caught_up = CaughtUp(newest, tx.now_us, began.since_us)
     tx.execute("DELETE FROM meta WHERE key = ?", (CATCHING_UP,))
     tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CAUGHT_UP, str(caught_up)))
+
+
+def _left(tx: WriteTx, before: CaughtUp) -> bool:
+    """Whether jobs for what came before then are still to run."""
+    args = (before.job, before.at_us)
+    ready = "SELECT 1 FROM job INDEXED BY job_ready WHERE state = 'ready' AND id <= ? AND due_us <= ? LIMIT 1"
+    running = "SELECT 1 FROM job INDEXED BY job_running WHERE state = 'running' AND id <= ? AND due_us <= ? LIMIT 1"
+    return tx.row(ready, args) is not None or tx.row(running, args) is not None

@@ -67,6 +67,7 @@ def recover(tx: WriteTx) -> Mapping[str, int]:
 
     A journal that ends in the future tells that the clock was set back while nobody looked.
     """
+    catching_up.begin(tx)  # first: what is told below would be taken for the last that was known
     last = tx.row("SELECT at_us FROM journal ORDER BY id DESC LIMIT 1")
     if last is not None and moment(last["at_us"]) - tx.now > CLOCK_JUMP:
         move_deadlines(tx, tx.now - moment(last["at_us"]))
@@ -138,7 +139,7 @@ def move_deadlines(tx: WriteTx, jump: timedelta) -> None:
         "UPDATE destination SET until_us = min(until_us + ?, ?), probe_us = 0 WHERE state != 'closed'",
         (by_us, tx.now_us + micros_of(LONGEST_SHUT)),
     )
-    catching_up.begin(tx)  # a machine that slept has seen nothing meanwhile
+    catching_up.begin(tx, max(0, by_us))  # a machine that slept has seen nothing meanwhile
     tx.journal(Event("clock.jumped", {"jump_s": jump.total_seconds()}, "warning"))
     tx.woken.update(row["lane"] for row in tx.rows("SELECT DISTINCT lane FROM job WHERE state IN ('ready', 'waiting')"))
 
@@ -246,8 +247,9 @@ def wake_for(tx: WriteTx, item_id: int, lanes: Mapping[str, str]) -> None:
 
 
 def interrupt(tx: WriteTx, job: Job) -> None:
-    """Shutdown: ready again, and the attempt does not count."""
-    leave(tx, job, "interrupted", counts=False)
+    """Shutdown: ready again, and the attempt does not count. Its content came when it came."""
+    due_us = tx.rows("SELECT due_us FROM job WHERE id = ?", (job.id,))[0]["due_us"]
+    leave(tx, job, "interrupted", due_us=due_us, counts=False)
 
 
 def retry(tx: WriteTx, job_ids: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from daemon.contract import Act, Acted, Clock, Event, JobSpec, Json
 from daemon.errors import CallspoolError, ConfigInvalid, Defect, LedgerDamaged
-from daemon.ledger import jobs, upkeep
+from daemon.ledger import catching_up, jobs, upkeep
 from daemon.ledger.connection import (
     APPLICATION_ID,
     BUSY_TIMEOUT_S,
@@ -272,6 +272,7 @@ class Ledger:
 
     def _enter_hold(self, reason: str) -> None:
         def hold(tx: WriteTx) -> None:
+            catching_up.begin(tx)
             beats = upkeep.read_beat(self.paths.beat)
             tx.execute("INSERT OR REPLACE INTO meta VALUES ('beats', ?)", (str(beats),))
             tx.execute("INSERT OR REPLACE INTO meta VALUES ('hold', ?)", (reason,))

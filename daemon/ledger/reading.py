@@ -22,15 +22,32 @@ from daemon.ledger.connection import open_for_reading, translate
 from daemon.states import FileState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
 
-CATCHING_UP = "catching_up"
-"""The key in ``meta`` that is there while what came when nobody looked is not seen yet; since when (microseconds)."""
-
-CAUGHT_UP = "caught_up"
-"""The key in ``meta`` of the last ``CaughtUp``."""
+CATCHING_UP, CAUGHT_UP = "catching_up", "caught_up"
+"""The keys in ``meta`` of what is said below."""
 
 FIRST, LAST = 16, 64
 """Jobs at both ends of a lane's line that are asked how old they are; the newest are taken up first."""
+
+HUNG_US = 600_000_000
+"""Microseconds after which a job at work keeps nobody waiting: reading the largest file takes less."""
+
+
+class CatchingUp(NamedTuple):
+    """What came from ``since_us`` to ``began_us``, while nobody looked, is not seen yet."""
+
+    since_us: int
+    began_us: int
+
+    def __str__(self) -> str:
+        """As ``meta`` keeps it."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def of(cls, rows: Sequence[sqlite3.Row]) -> CatchingUp | None:
+        """Out of a row of ``meta``, if there is one."""
+        return cls(*map(int, rows[0]["value"].split())) if rows else None
 
 
 class CaughtUp(NamedTuple):
@@ -94,17 +111,17 @@ class View:
         Content that came while nobody looked may have come at any time then; which it was is told by its job's number
         too, since a clock may be set. Of a long line only both ends are looked at.
         """
-        since_us = (since - EPOCH) // timedelta(microseconds=1)
-        began = self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,))
-        if began:
-            return min(self._now, moment(int(began[0]["value"])))
+        since_us, now_us = (since - EPOCH) // _US, (self._now - EPOCH) // _US
         ready = "SELECT id, due_us FROM job WHERE lane = ? AND state = 'ready' ORDER BY id"
         first, last = self.rows(f"{ready} LIMIT ?", (lane, FIRST)), self.rows(f"{ready} DESC LIMIT ?", (lane, LAST))
-        running = self.rows("SELECT id, due_us FROM job WHERE lane = ? AND state = 'running'", (lane,))
-        if not (first or running):
-            return self._now
+        running = self.rows(
+            "SELECT id, due_us FROM job WHERE lane = ? AND state = 'running' AND changed_us >= ?",
+            (lane, now_us - HUNG_US),
+        )
         caught_up = CaughtUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
         came = [_came(row, caught_up) for row in (*first, *last, *running)]
+        catching_up = CatchingUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
+        came += [catching_up] if catching_up is not None else []
         oldest = [came_us for came_us, latest_us in came if latest_us >= since_us]
         if len(last) == LAST and last[-1]["id"] > first[-1]["id"] and last[-1]["due_us"] >= since_us:
             oldest.append(since_us)  # it lies between the two ends
@@ -114,7 +131,7 @@ class View:
 def _came(row: sqlite3.Row, caught_up: CaughtUp | None) -> tuple[int, int]:
     """Between which two moments a job's content came (microseconds)."""
     if caught_up is not None and row["id"] <= caught_up.job and row["due_us"] <= caught_up.at_us:
-        return caught_up.since_us, caught_up.at_us
+        return min(caught_up.since_us, row["due_us"]), caught_up.at_us
     return row["due_us"], row["due_us"]
 
 

@@ -12,6 +12,9 @@ STILL_S = 600.0
 """Seconds without any progress after which a root keeps nobody waiting any more: a read that never returns would do
 so for ever, and the largest file is read faster."""
 
+GRACE_S = 10.0
+"""Seconds that a root which cannot be read is given: after the machine slept its file system may be late."""
+
 
 class CatchingUp:
     """Follows one root's next scan and what that finds. A root that is not there keeps nobody waiting."""
@@ -20,37 +23,35 @@ class CatchingUp:
         self._keeper = keeper
         self._clock = clock
         self._scan = keeper.scan_now()
+        self._began = self._moved = clock.monotonic()
         self._scanned: float | None = None
         self._asked: Future[int] | None = None
         self._lying: int | None = None
-        self._moved = clock.monotonic()
-        self._stands: tuple[object, ...] = ()
 
     def done(self) -> bool:
         """Whether the scan ended, and what it found is in the ledger or surely cannot be taken now."""
-        health = self._keeper.health()
-        if health.state is RootState.DEGRADED or self._stands_still(health.settling):
+        now, health = self._clock.monotonic(), self._keeper.health()
+        if health.state is RootState.DEGRADED and now - self._began > GRACE_S:
+            return True
+        self._ask(now)
+        if now - self._moved > STILL_S:
             return True
         if not self._scan.done():
             return False
         if health.state is RootState.WAITING:
             return True
-        if health.last_scan_ended is None:
-            return False  # it failed, and is tried again
-        if self._scanned is None:
-            self._scanned = self._clock.monotonic()
-        self._ask(self._scanned)
-        return self._lying == 0
+        if self._scanned is None and (health.last_scan_ended or 0.0) >= self._began:  # else it failed: tried again
+            self._scanned, self._lying, self._asked = now, None, None
+        return self._scanned is not None and self._lying == 0
 
-    def _ask(self, before: float) -> None:
-        settling = self._keeper.settling
+    def _ask(self, now: float) -> None:
+        """How much lies there: of what was seen until the scan ended, once it has. An answer is a sign of life, and
+        afterwards only one that differs."""
         if self._asked is None:
+            settling, before = self._keeper.settling, now if self._scanned is None else self._scanned
             self._asked = settling.call(lambda: settling.lying(before))
         elif self._asked.done():
-            self._lying, self._asked = self._asked.result(), None
-
-    def _stands_still(self, settling: int) -> bool:
-        now, stands = self._clock.monotonic(), (self._scan.done(), self._lying, settling)
-        if stands != self._stands:
-            self._moved, self._stands = now, stands
-        return now - self._moved > STILL_S
+            lying, self._asked = self._asked.result(), None
+            if self._scanned is None or lying != self._lying:
+                self._moved = now
+            self._lying = lying

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 D = TypeVar("D", RecordingDecision, LeadDecision)
 
 LOOK_AGAIN, LOOK_AGAIN_LATEST, LOOK_AGAIN_SHARE = timedelta(seconds=2), timedelta(minutes=1), 1 / 16
-"""Until an undecided subject is looked at again while files are there that nobody has looked into: this share of what
-it has waited, within these two. Whoever comes for it wakes it at once."""
+"""Until a subject is looked at again while files are there that nobody has looked into: within these two, this share of
+what it waited, or of what went by since its wait would be over. Whoever comes for it wakes it at once."""
 
 
 UNREAD = ", and until what came by then is understood"
@@ -156,9 +156,10 @@ class MatchHandler:
         """A file without a conversation: kept and listed, and looked at once more when its wait is over."""
         until, now = registered_at + self._settings.wait, changes.read.now
         if near.last_moment(now) < until:
-            look = max(until, _look_again(registered_at, now)) if near.unread_at(now) else until
-            why = f"waits for its conversation until {clock(until)}" + (UNREAD if until <= now else "")
-            return changes.outcome(look, why)
+            why = f"waits for its conversation until {clock(until)}"
+            if until > now:
+                return changes.outcome(until, why)
+            return changes.outcome(_look_again(until, now), why + UNREAD)
         subject = f"{what[0]}{item}"
         changes.events.append(
             Event(f"{what}.unmatched", {"subject": subject, "item": item, "reason": "no conversation claims it alone"})
@@ -201,10 +202,9 @@ class MatchHandler:
                 changes.judged += self._beginnings(read, found.near, experience, number)
             look, why = next_look(verdict, now)
             if unread and look is not None:
-                soon = _look_again(moment_of(found.near.standings[number].told.registered_ms), read.now)
                 undecided = number == woken and recording is not None and recording.state != "matched"
-                why += UNREAD if look <= read.now else ""
-                look = soon if undecided else max(look, soon)
+                since = moment_of(found.near.standings[number].told.registered_ms) if undecided else None
+                look, why = _while_unread(look, why, read.now, since)
             if number == woken:
                 until, reason = look, why
             elif look is not None and verdict in changes.judged:
@@ -224,6 +224,14 @@ class MatchHandler:
 def _look_again(since: datetime, now: datetime) -> datetime:
     """When who has waited since then is looked at again while files are there that nobody has looked into."""
     return now + min(LOOK_AGAIN_LATEST, max(LOOK_AGAIN, (now - since) * LOOK_AGAIN_SHARE))
+
+
+def _while_unread(look: datetime, why: str, now: datetime, since: datetime | None) -> tuple[datetime, str]:
+    """When to look, and why, while files are there that nobody has looked into; sooner for whom they may decide, who
+    has waited ``since``."""
+    if look <= now:
+        return _look_again(look, now), why + UNREAD
+    return (look if since is None else min(look, _look_again(since, now))), why
 
 
 def _asks_otherwise(
@@ -250,9 +258,11 @@ def _unless_moot(before: Verdict, what: str, decision: D | None, now: datetime) 
 
 
 def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, now: datetime) -> bool:
-    """Whether a half is left as it stands: its wait is over, it had nobody and gets nobody.
+    """Whether a half is left as it stands: its wait is over, it had nobody and gets nobody. Over it stays, also where
+    files are met since that came while it ran.
 
     Who else might be its own is then looked at from its own job alone, which sees all of its surroundings.
     """
-    partner = (before.explanation.get(what) or {}).get("partner")
-    return now >= decision.until and partner is None and partner_of(decision) is None
+    told = before.explanation.get(what) or {}
+    over = now >= decision.until or bool(told.get("settled"))
+    return over and told.get("partner") is None and partner_of(decision) is None

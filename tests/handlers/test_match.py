@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from daemon.contract import Event, Fields, Job, JobSpec, Json, Outcome, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from daemon.ledger import effects, jobs
 from daemon.ledger.pause import pause_act
-from daemon.ledger.reading import View
+from daemon.ledger.reading import HUNG_US, View
 from daemon.ledger.writer import WriteTx
 from handlers import records
 from handlers.match.acts import accept
@@ -206,6 +206,81 @@ def test_a_wait_that_ran_out_while_nobody_looked_ends_once_all_that_lies_there_i
     assert lane.pairs() == {1: "r4"}
     assert (lane.verdict(1).ready, lane.verdict(2).recording) == (True, "alone")
     assert lane.told().count("lead.unmatched") == 1
+
+
+def restart(lane: Lane, how: str) -> None:
+    """Nobody looks for a while, and the ledger is opened again."""
+    ledger = lane.book.ledger
+    if how == "killed at work":
+        ledger.add_jobs([JobSpec("audio", "8")])
+        ledger.write("job.claimed", lambda tx: jobs.claim(tx, "intake", 1, 3))
+    if how == "slept":
+        lane.clock.moment += timedelta(seconds=WAIT_S)
+        ledger.write("told", lambda tx: tx.journal(Event("root.degraded", {})))
+        ledger.write("clock.jumped", lambda tx: jobs.move_deadlines(tx, timedelta(seconds=WAIT_S)))
+        return
+    lane.clock.moment += timedelta(seconds=WAIT_S)
+    if how == "told meanwhile":
+        ledger.files.begin_catching_up()
+        ledger.act("pause", pause_act, {"what": "compress", "why": "while it is down"})
+    ledger.recover()
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed at work", "told meanwhile", "slept"])
+def test_however_nobody_looked_a_wait_that_ran_out_is_not_over(lane: Lane, how: str) -> None:
+    lane.arrive(conversation(5, -9000, registered=-9000))
+    lane.arrive(conversation(1, registered=0))
+    restart(lane, how)
+    lane.run()
+    assert not lane.verdict(1).ready
+    lane.understand()
+    lane.book.ledger.files.caught_up().result()
+    lane.pass_(2 * WAIT_S)
+    assert lane.verdict(1).ready
+
+
+def test_what_was_in_line_before_a_stop_came_before_it(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.clock.moment = at(WAIT_S - 10)
+    lane.book.ledger.add_jobs([JobSpec("audio", "2")])
+    lane.clock.moment = at(WAIT_S + 50)
+    lane.book.ledger.write("told", lambda tx: tx.journal(Event("root.degraded", {})))
+    steps: tuple[Callable[[], object], ...] = (
+        lane.book.ledger.recover,
+        lambda: lane.book.ledger.files.caught_up().result(),
+    )
+    for step in steps:
+        lane.clock.moment = at(WAIT_S + 100)
+        step()
+        lane.run()
+        assert not lane.verdict(1).ready
+
+
+def test_a_call_that_came_after_the_start_does_not_wait_for_what_lay_there(lane: Lane) -> None:
+    lane.book.ledger.recover()
+    lane.clock.moment = at(3 * WAIT_S)
+    lane.arrive(conversation(1, registered=3 * WAIT_S))
+    lane.pass_(4 * WAIT_S)
+    assert lane.verdict(1).ready
+
+
+def test_a_read_that_never_returns_keeps_nobody_waiting(lane: Lane) -> None:
+    lane.arrive(conversation(1))
+    lane.book.ledger.add_jobs([JobSpec("audio", "2")])
+    lane.book.ledger.write("job.claimed", lambda tx: jobs.claim(tx, "intake", 1, 3))
+    lane.pass_(WAIT_S + HUNG_US / 1e6)
+    assert lane.verdict(1).ready
+
+
+def test_a_wait_that_is_over_stays_so_whoever_comes(lane: Lane) -> None:
+    lane.book.ledger.add_jobs([JobSpec("audio", "9")])
+    lane.arrive(conversation(1, registered=2 * WAIT_S))
+    lane.pass_(3 * WAIT_S)
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
+    lane.told()
+    lane.arrive(recording(2, 250, 61, registered=0))
+    assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
+    assert lane.told() == []
 
 
 def test_what_is_read_once_more_undoes_no_wait_that_is_over(lane: Lane) -> None:
