@@ -109,9 +109,9 @@ def lessons(read: Reader) -> dict[str, tuple[Lesson, ...]]:
 def partners_found(read: Reader, newest: int, until: datetime) -> tuple[tuple[int, int], tuple[int, int]]:
     """Of the ``newest`` decided conversations, and of the newest recordings that were registered before ``until``: how
     many there are, and how many of them have no partner."""
-    told = read.rows(
+    told = read.rows(  # the plus keeps SQLite from sorting all that an index on states finds: the newest are at the end
         "SELECT count(*) AS n, coalesce(sum(recording = 'alone'), 0) AS alone FROM (SELECT recording FROM verdict "
-        "WHERE recording IN ('matched', 'alone') ORDER BY conversation_id DESC LIMIT ?)",
+        "WHERE +recording IN ('matched', 'alone') ORDER BY conversation_id DESC LIMIT ?)",
         (newest,),
     )[0]
     heard = read.rows(
