@@ -1,5 +1,5 @@
 """``python -m daemon``: the same as the command ``callspool``."""
 
-from daemon.cli.main import main
+from daemon.cli.entry import main
 
 main()

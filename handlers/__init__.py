@@ -5,7 +5,7 @@ Rooms are imported when they are built, so that a verb that needs none of them a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -165,6 +165,13 @@ VERBS: tuple[tuple[tuple[str, ...], str, str, bool], ...] = (
 )
 """The rooms' verbs: which, the module and the function that makes them, and whether they are a group of that name or
 stand beside the machine's own."""
+
+
+PLAIN: Mapping[str, tuple[Mapping[str, object], str, str]] = {
+    "hours": ({"targets": [], "since": None, "by": ""}, "handlers.collection.text", "hours_text"),
+}
+"""The verbs that in their plainest form do nothing but ask the running daemon: what, and the module and the function
+that make a text of the answer."""
 
 
 def verbs(desk: Desk, wanted: str | None = None) -> tuple[tuple[str | None, typer.Typer], ...]:

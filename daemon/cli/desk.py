@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daemon.cli.text import shown
 from daemon.clock import SystemClock
 from daemon.contract import Fields, Json, Reader
 from daemon.errors import BadRequest
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from daemon.house import Config, House
     from daemon.ledger.paths import StatePaths
 
-
-ANSWER_S = 2.0
-"""How long a daemon may take over a question; one that hangs must not keep people from seeing how it is."""
 
 SOON_S = 30.0
 SETTLED_S = 3600.0
@@ -91,7 +88,7 @@ class CommandDesk:
     def ask(self, question: str, args: Fields) -> Any:
         """The running daemon's answer, by the configuration that it works by. Where none runs, or it does not answer
         soon, or settings were given on the command's line, it is found here."""
-        from daemon.run.control import ask
+        from daemon.run.asking import ANSWER_S, ask
 
         if not self.settings:
             with suppress(OSError):
@@ -102,7 +99,7 @@ class CommandDesk:
     def act(self, name: str, args: Fields, *, dry_run: bool = False) -> Json:
         """Have the running daemon do it; without one, do it here under the ledger's lock."""
         from daemon.ledger.lock import holder
-        from daemon.run.control import act
+        from daemon.run.asking import act
 
         pid = holder(self.paths.lock)
         if pid is None:
@@ -137,7 +134,6 @@ class CommandDesk:
 
     def show(self, value: Json, text: str) -> None:
         """Print ``value`` as JSON where ``--json`` was given, else ``text``."""
-        if self.as_json:
-            print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
-        elif text:
-            print(text)
+        said = shown(value, text, as_json=self.as_json, terminal=sys.stdout.isatty())
+        if said:
+            print(said)

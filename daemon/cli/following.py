@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.desk import CommandDesk
-from daemon.cli.look import status_text, told
+from daemon.cli.text import status_text, told
 from daemon.contract import Reader
 from daemon.ledger import story
 from daemon.ledger.story import Wanted

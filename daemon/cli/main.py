@@ -24,11 +24,6 @@ EPILOG = (
 """The foot of the help."""
 
 
-def main() -> None:
-    """The entry point: ends the process with the exit code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(argv: Sequence[str]) -> int:
     """Do one command; returns its exit code. Errors are printed with the command that mends them."""
     desk = CommandDesk(as_json="--json" in argv)

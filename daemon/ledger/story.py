@@ -14,7 +14,6 @@ from daemon.contract import Reader
 from daemon.ledger.pause import paused
 from daemon.ledger.reading import moment
 
-MOVING = ("ready", "running", "retrying", "parked")
 """Where a job stands that should move, or needs somebody to move it."""
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from daemon.contract import Json
 from daemon.errors import BadRequest, LedgerBusy, UnknownSubject
-from daemon.run.control import ControlServer, RemoteRefusal, _short, act, ask
+from daemon.run.asking import RemoteRefusal, act, ask, short_name
+from daemon.run.control import ControlServer
 
 
 class Desk:
@@ -170,7 +171,7 @@ def test_a_state_folder_however_deep_has_its_door(tmp_path: Path) -> None:
     server = ControlServer(deep / "control.sock", Desk().do, Desk().answer)
     try:
         assert act(deep / "control.sock", "next", {}, dry_run=False) == {"did": "next"}
-        with _short(deep / "control.sock") as name:
+        with short_name(deep / "control.sock") as name:
             assert len(os.fsencode(name)) <= 100
     finally:
         server.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli import quick
 from handlers.demo.crm import LoopbackCrm
 from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
@@ -59,6 +60,27 @@ def test_the_daemon_answers_as_the_ledger_read_without_it_does(site: Site) -> No
         unknown = [site.command("explain", "c99", *how) for how in ((), BY_ITSELF)]
         assert [done.returncode for done in unknown] == [1, 1]
         assert unknown[0].stderr == unknown[1].stderr
+
+
+def test_a_plain_question_is_asked_before_anything_else_is_loaded(site: Site) -> None:
+    plain = [("status",), ("failures",), ("hours",), ("explain", FieldCall(1).recording_name)]
+    with site.daemon() as daemon:
+        daemon.wait_for("daemon.started")
+        FieldCall(1).drop(site)
+        daemon.wait_for("crm.accepted")
+        eventually(site.idle, "nothing is left to do")
+        site.command("pause", "all", "--why", "nothing is to move between two answers")
+        for words in plain:
+            said = quick.answer(words, site.environ, site.folder)
+            assert said is not None, words
+            assert f"{said}\n" == site.command(*words).stdout == site.command(*words, *BY_ITSELF).stdout
+        assert quick.answer(("explain", "c99"), site.environ, site.folder) is None
+        argv = [sys.executable, "-X", "importtime", "-m", "daemon", "status"]
+        loaded = subprocess.run(argv, cwd=site.folder, env=site.environ, capture_output=True, text=True, check=True)
+        assert not {"pydantic", "typer", "yaml"} & {
+            line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()
+        }
+    assert quick.answer(("status",), site.environ, site.folder) is None, "nobody is there"
 
 
 def test_a_daemon_that_hangs_keeps_nobody_from_seeing_how_it_is(site: Site) -> None:
