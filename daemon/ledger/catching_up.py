@@ -12,22 +12,27 @@ from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, CatchingUp, CaughtUp
 from daemon.ledger.writer import WriteTx
 
 LONGEST_US = timedelta(days=1) // timedelta(microseconds=1)
-"""How far an earlier stop counts on, so that one job that never goes on does not keep it for ever."""
+"""How far an earlier stop counts on, so that a job that never goes on, or starts that never end, do not keep it for
+ever."""
 
 
 def begin(tx: WriteTx, slept_us: int = 0) -> None:
     """From here on only what came until the journal's last line, or until the machine slept, is known, until ``end``.
 
-    Where what came before an earlier stop is not through yet, that one counts on.
+    Where what came before an earlier stop is not seen, or not through yet, that one counts on.
     """
-    if tx.row("SELECT 1 FROM meta WHERE key = ?", (CATCHING_UP,)) is not None:
-        return
+    still = CatchingUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
+    since_us = _last_known(tx, slept_us) if still is None else max(still.since_us, tx.now_us - LONGEST_US)
+    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CATCHING_UP, str(CatchingUp(since_us, tx.now_us))))
+
+
+def _last_known(tx: WriteTx, slept_us: int) -> int:
     last = tx.row("SELECT at_us FROM journal ORDER BY id DESC LIMIT 1")
     since_us = tx.now_us if last is None else min(int(last["at_us"]), tx.now_us - slept_us)
     before = CaughtUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
     if before is not None and since_us - LONGEST_US < before.since_us < since_us and _left(tx, before):
         since_us = before.since_us
-    tx.execute("INSERT INTO meta VALUES (?, ?)", (CATCHING_UP, str(CatchingUp(since_us, tx.now_us))))
+    return since_us
 
 
 def end(tx: WriteTx) -> None:

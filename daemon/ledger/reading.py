@@ -47,7 +47,8 @@ class CatchingUp(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[sqlite3.Row]) -> CatchingUp | None:
         """Out of a row of ``meta``, if there is one."""
-        return cls(*map(int, rows[0]["value"].split())) if rows else None
+        said = rows[0]["value"].split() if rows else []
+        return cls(*map(int, said)) if len(said) == len(cls._fields) else None
 
 
 class CaughtUp(NamedTuple):
@@ -64,7 +65,8 @@ class CaughtUp(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[sqlite3.Row]) -> CaughtUp | None:
         """Out of a row of ``meta``, if there is one."""
-        return cls(*map(int, rows[0]["value"].split())) if rows else None
+        said = rows[0]["value"].split() if rows else []
+        return cls(*map(int, said)) if len(said) == len(cls._fields) else None
 
 
 def moment(us: int) -> datetime:

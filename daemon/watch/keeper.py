@@ -106,6 +106,7 @@ class Keeper:
         )
         self._standing = Standing()
         self._told: tuple[RootState, str] | None = None
+        self.has_files = next(iter(catalogue.folders(row.id)), None) is not None
         self._events: Events | None = None
         self._polled: Polled | None = None
         self._rearm_at = 0.0

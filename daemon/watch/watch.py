@@ -85,7 +85,7 @@ class Watch:
     def catch_up(self) -> None:
         """Scan everything, and tell the catalogue once all that is there by then has been seen."""
         with self._lock:
-            self._behind = [CatchingUp(keeper, self._clock) for keeper in self._keepers]
+            self._behind = [CatchingUp(keeper, self._clock, was_there=keeper.has_files) for keeper in self._keepers]
             self._behind_since, self._told = self._clock.monotonic(), None
 
     def health(self) -> Sequence[RootHealth]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from daemon.contract import Event, Job, JobSpec, Outcome, Planned, Reader
 from handlers import records
@@ -46,6 +46,13 @@ what it waited, or of what went by since its wait would be over. Whoever comes f
 
 UNREAD = ", and until what came by then is understood"
 """Said of a wait that would be over."""
+
+
+class At(NamedTuple):
+    """When a decision is taken: the last moment of which it is known who was there, and now."""
+
+    known: datetime
+    now: datetime
 
 
 class MatchHandler:
@@ -177,6 +184,7 @@ class MatchHandler:
         """Decide everything that the surroundings suffice for. Returns when to look at the woken one again, and why."""
         read = changes.read
         now, unread = found.near.last_moment(read.now), found.near.unread_at(read.now)
+        at = At(now, read.now)
         taken: dict[int, Decision] = {}
         until, reason = None, ""
         for number in sorted(decisions):
@@ -187,10 +195,10 @@ class MatchHandler:
             recording = decision.recording if number in found.recording_judged else None
             lead = decision.lead if number in found.lead_judged else None
             if before is not None and number != woken:
-                again = woken is None and _asks_otherwise(before, recording, lead, now)
+                again = woken is None and _asks_otherwise(before, recording, lead, at)
                 changes.then += [JobSpec(MATCH, f"conversation:{number}")] * again
-                recording = _unless_moot(before, "recording", recording, now)
-                lead = _unless_moot(before, "lead", lead, now)
+                recording = _unless_moot(before, "recording", recording, at)
+                lead = _unless_moot(before, "lead", lead, at)
             if recording is None and lead is None:
                 continue
             if recording is not None and number == woken:
@@ -234,15 +242,13 @@ def _while_unread(look: datetime, why: str, now: datetime, since: datetime | Non
     return (look if since is None else min(look, _look_again(since, now))), why
 
 
-def _asks_otherwise(
-    before: Verdict, recording: RecordingDecision | None, lead: LeadDecision | None, now: datetime
-) -> bool:
+def _asks_otherwise(before: Verdict, recording: RecordingDecision | None, lead: LeadDecision | None, at: At) -> bool:
     """Whether a file that is new here changes what a held conversation asks a person, whose wait is over: who its
     candidates are, or that there is a question at all."""
     halves: tuple[tuple[str, RecordingDecision | LeadDecision | None], ...] = (("recording", recording), ("lead", lead))
     for what, half in halves:
         told = before.explanation.get(what) or {}
-        if half is None or told.get("state") != "ambiguous" or not _moot(before, what, half, now):
+        if half is None or told.get("state") != "ambiguous" or not _moot(before, what, half, at):
             continue
         if half.state != "ambiguous" or _candidates(what, told) != _candidates(what, half.explanation):
             return True
@@ -253,16 +259,16 @@ def _candidates(what: str, told: Mapping[str, Any]) -> set[str]:
     return {candidate[what] for candidate in told.get("candidates", ())}
 
 
-def _unless_moot(before: Verdict, what: str, decision: D | None, now: datetime) -> D | None:
-    return None if decision is None or _moot(before, what, decision, now) else decision
+def _unless_moot(before: Verdict, what: str, decision: D | None, at: At) -> D | None:
+    return None if decision is None or _moot(before, what, decision, at) else decision
 
 
-def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, now: datetime) -> bool:
+def _moot(before: Verdict, what: str, decision: RecordingDecision | LeadDecision, at: At) -> bool:
     """Whether a half is left as it stands: its wait is over, it had nobody and gets nobody. Over it stays, also where
     files are met since that came while it ran.
 
     Who else might be its own is then looked at from its own job alone, which sees all of its surroundings.
     """
     told = before.explanation.get(what) or {}
-    over = now >= decision.until or bool(told.get("settled"))
+    over = at.known >= decision.until or (at.now >= decision.until and told.get("settled", False))
     return over and told.get("partner") is None and partner_of(decision) is None

@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,9 @@ from daemon.catalogue import RootRow, RootState
 from daemon.contract import Event
 from daemon.errors import BadRequest
 from daemon.states import FileState
-from daemon.watch.keeper import CPU_SHARE, Keeper
+from daemon.watch import scan
+from daemon.watch.catching_up import GRACE_S
+from daemon.watch.keeper import CPU_SHARE, STUCK_S, Keeper
 from daemon.watch.options import WatchOptions
 from daemon.watch.watch import Watch
 from tests.support.process import eventually
@@ -209,6 +213,40 @@ def test_what_is_written_just_now_and_roots_that_are_not_there_keep_nobody_waiti
 
         eventually(writes_on, "what comes is not waited for")
         assert running.catalogue.settled == []
+
+
+def test_a_folder_that_takes_long_to_be_listed_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        (root / f"{number}.json").write_bytes(b"{}")
+    clock, listed, really = MovableClock(), threading.Event(), scan.list_folder
+
+    def slowly(*args: Any, **named: Any) -> Any:
+        assert listed.wait(20)
+        return really(*args, **named)
+
+    monkeypatch.setattr(scan, "list_folder", slowly)
+    with watching(root, clock=clock) as running:
+        clock.ahead_s = STUCK_S + GRACE_S + 1
+        told = running.catalogue
+        told.until(lambda: any(state is RootState.DEGRADED for _, state, _ in told.root_states), "it seems to hang")
+        assert told.caught_up_with is None
+        listed.set()
+        told.until(lambda: told.caught_up_with is not None, "all is seen")
+        assert told.caught_up_with == 5
+
+
+def test_a_root_that_was_there_is_given_time_to_come(root: Path) -> None:
+    clock = MovableClock()
+    (root / "call.json").write_bytes(b"{}")
+    with watching(root, catalogue=(known := MemoryCatalogue())):
+        known.until_taken(b"call.json")
+    root.rename(root.with_name("away"))
+    known.caught_up_with = None
+    with watching(root, catalogue=known, clock=clock):
+        time.sleep(0.5)  # nothing comes of it meanwhile: that is the claim
+        assert known.caught_up_with is None
+        clock.ahead_s = GRACE_S
+        known.until(lambda: known.caught_up_with is not None, "it is not waited for without end")
 
 
 @either

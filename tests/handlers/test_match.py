@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from daemon.contract import Event, Fields, Job, JobSpec, Json, Outcome, Reader
 from daemon.errors import BadRequest, UnknownSubject
 from daemon.ledger import effects, jobs
+from daemon.ledger.catching_up import LONGEST_US
 from daemon.ledger.pause import pause_act
 from daemon.ledger.reading import HUNG_US, View
 from daemon.ledger.writer import WriteTx
@@ -281,6 +282,40 @@ def test_a_wait_that_is_over_stays_so_whoever_comes(lane: Lane) -> None:
     lane.arrive(recording(2, 250, 61, registered=0))
     assert (lane.verdict(1).recording, lane.verdict(1).ready) == ("alone", True)
     assert lane.told() == []
+
+
+def test_a_lead_that_comes_before_the_wait_for_it_is_over_is_asked_about(lane: Lane) -> None:
+    lane.arrive(conversation(1), conversation(2, 1, 61))
+    assert all(lane.verdict(number).explanation["lead"]["settled"] for number in (1, 2))
+    lane.told()
+    lane.clock.moment = at(5)
+    lane.arrive(lead(3, stamp=at(62), registered=5))
+    assert lane.told().count("lead.held") == 2
+    assert {lane.verdict(number).lead for number in (1, 2)} == {"ambiguous"}
+
+
+def test_a_start_in_the_middle_of_catching_up_begins_it_anew(lane: Lane) -> None:
+    lane.arrive(conversation(5, -9000, registered=-9000))
+    lane.book.ledger.recover()
+    lane.clock.moment = at(2 * WAIT_S)
+    lane.arrive(conversation(1, registered=2 * WAIT_S))
+    lane.clock.moment = at(4 * WAIT_S)
+    lane.book.ledger.recover()
+    lane.run()
+    assert not lane.verdict(1).ready
+    lane.book.ledger.files.caught_up().result()
+    lane.pass_(5 * WAIT_S)
+    assert lane.verdict(1).ready
+
+
+def test_starts_that_never_end_catching_up_hold_nobody_for_longer_than_a_day(lane: Lane) -> None:
+    lane.arrive(conversation(5, -9000, registered=-9000))
+    lane.arrive(conversation(1))
+    for hour in range(1, 50):
+        lane.clock.moment = at(3600 * hour)
+        lane.book.ledger.recover()
+        lane.run()
+        assert lane.verdict(1).ready == (3600 * hour - LONGEST_US / 1e6 >= WAIT_S), hour
 
 
 def test_what_is_read_once_more_undoes_no_wait_that_is_over(lane: Lane) -> None:
