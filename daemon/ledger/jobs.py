@@ -202,10 +202,9 @@ def leave(
     back = waits_for is not None and destinations.current(tx, waits_for).state is DestinationState.CLOSED
     if back or (row["again"] and waits_for is None):
         move, due_us, reason, fix, waits_for = "woken", None, "", "", None
-        tx.woken.add(row["lane"])
     state = move_job(JobState.RUNNING, move)
-    if state is JobState.WAITING:
-        tx.woken.add(row["lane"])  # a worker of the lane may be asleep until later than this one is due
+    if state in (JobState.READY, JobState.WAITING):
+        tx.woken.add(row["lane"])  # the worker that claims for all may be asleep until later than this one is due
     tx.expect(
         "UPDATE job SET state = ?, due_us = ?, waits_for = ?, reason = ?, fix = ?, again = 0, "
         "told = told * ?, attempt = max(0, attempt - ?), changed_us = ? WHERE id = ? AND state = 'running'",

@@ -34,7 +34,7 @@ from daemon.errors import (
     StaleRow,
 )
 from daemon.filesystem import filesystem_of
-from daemon.ledger import hold, migrate, upkeep
+from daemon.ledger import hold, jobs, migrate, upkeep
 from daemon.ledger.connection import APPLICATION_ID, open_for_reading, open_for_writing, refuse_network
 from daemon.ledger.ledger import Ledger, copy_age, read_only
 from daemon.ledger.lock import holder
@@ -947,3 +947,14 @@ def test_contents_are_given_only_as_they_were_hashed(house: Toy, tmp_path: Path)
     (tmp_path / "a").symlink_to(tmp_path / "b")
     with pytest.raises(ContentMoved):
         contents.path(item_id)
+
+
+@pytest.mark.parametrize("move", ["woken", "interrupted", "postponed"])
+def test_whoever_leaves_a_job_to_be_run_again_wakes_its_lane(house: Toy, move: str) -> None:
+    """The worker that claims for all others may be asleep."""
+    house.add("1")
+    (claimed,) = house.ledger.write("test.claimed", lambda tx: jobs.claim(tx, "work", 1, 0))
+    woken: list[frozenset[str]] = []
+    house.ledger.on_woken = woken.append
+    house.ledger.write("test.left", lambda tx: jobs.leave(tx, claimed.job, move))
+    assert woken == [frozenset({"work"})]
