@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, CatchingUp, CaughtUp
+from daemon.ledger.reading import CATCHING_UP, CAUGHT_UP, Seen, Unseen, mark_of, mark_text
 from daemon.ledger.writer import WriteTx
 
 LONGEST_US = timedelta(days=1) // timedelta(microseconds=1)
@@ -21,15 +21,15 @@ def begin(tx: WriteTx, slept_us: int = 0) -> None:
 
     Where what came before an earlier stop is not seen, or not through yet, that one counts on.
     """
-    still = CatchingUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
+    still = mark_of(Unseen, tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
     since_us = _last_known(tx, slept_us) if still is None else max(still.since_us, tx.now_us - LONGEST_US)
-    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CATCHING_UP, str(CatchingUp(since_us, tx.now_us))))
+    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CATCHING_UP, mark_text(Unseen(since_us, tx.now_us))))
 
 
 def _last_known(tx: WriteTx, slept_us: int) -> int:
     last = tx.row("SELECT at_us FROM journal ORDER BY id DESC LIMIT 1")
     since_us = tx.now_us if last is None else min(int(last["at_us"]), tx.now_us - slept_us)
-    before = CaughtUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
+    before = mark_of(Seen, tx.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
     if before is not None and since_us - LONGEST_US < before.since_us < since_us and _left(tx, before):
         since_us = before.since_us
     return since_us
@@ -37,16 +37,16 @@ def _last_known(tx: WriteTx, slept_us: int) -> int:
 
 def end(tx: WriteTx) -> None:
     """All that lay there is in the ledger; what it starts are the jobs there are now."""
-    began = CatchingUp.of(tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
+    began = mark_of(Unseen, tx.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
     if began is None:
         return
     newest = tx.rows("SELECT coalesce(max(id), 0) AS id FROM job")[0]["id"]
-    caught_up = CaughtUp(newest, tx.now_us, began.since_us)
+    seen = Seen(newest, tx.now_us, began.since_us)
     tx.execute("DELETE FROM meta WHERE key = ?", (CATCHING_UP,))
-    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CAUGHT_UP, str(caught_up)))
+    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CAUGHT_UP, mark_text(seen)))
 
 
-def _left(tx: WriteTx, before: CaughtUp) -> bool:
+def _left(tx: WriteTx, before: Seen) -> bool:
     """Whether jobs for what came before then are still to run."""
     args = (before.job, before.at_us)
     ready = "SELECT 1 FROM job INDEXED BY job_ready WHERE state = 'ready' AND id <= ? AND due_us <= ? LIMIT 1"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from daemon.catalogue import Stat
 from daemon.contract import Clock, Item, Receipt
@@ -34,39 +34,33 @@ HUNG_US = 600_000_000
 """Microseconds after which a job at work keeps nobody waiting: reading the largest file takes less."""
 
 
-class CatchingUp(NamedTuple):
+class Unseen(NamedTuple):
     """What came from ``since_us`` to ``began_us``, while nobody looked, is not seen yet."""
 
     since_us: int
     began_us: int
 
-    def __str__(self) -> str:
-        """As ``meta`` keeps it."""
-        return " ".join(map(str, self))
 
-    @classmethod
-    def of(cls, rows: Sequence[sqlite3.Row]) -> CatchingUp | None:
-        """Out of a row of ``meta``, if there is one."""
-        said = rows[0]["value"].split() if rows else []
-        return cls(*map(int, said)) if len(said) == len(cls._fields) else None
-
-
-class CaughtUp(NamedTuple):
+class Seen(NamedTuple):
     """When all that came since ``since_us``, while nobody looked, had been seen: the newest job's number, and when."""
 
     job: int
     at_us: int
     since_us: int
 
-    def __str__(self) -> str:
-        """As ``meta`` keeps it."""
-        return " ".join(map(str, self))
 
-    @classmethod
-    def of(cls, rows: Sequence[sqlite3.Row]) -> CaughtUp | None:
-        """Out of a row of ``meta``, if there is one."""
-        said = rows[0]["value"].split() if rows else []
-        return cls(*map(int, said)) if len(said) == len(cls._fields) else None
+Mark = TypeVar("Mark", Unseen, Seen)
+
+
+def mark_of(kind: type[Mark], rows: Sequence[sqlite3.Row]) -> Mark | None:
+    """A mark out of its row in ``meta``, if there is one."""
+    said = rows[0]["value"].split() if rows else []
+    return kind(*map(int, said)) if len(said) == len(kind._fields) else None
+
+
+def mark_text(mark: Unseen | Seen) -> str:
+    """A mark as ``meta`` keeps it."""
+    return " ".join(map(str, mark))
 
 
 def moment(us: int) -> datetime:
@@ -120,20 +114,20 @@ class View:
             "SELECT id, due_us FROM job WHERE lane = ? AND state = 'running' AND changed_us >= ?",
             (lane, now_us - HUNG_US),
         )
-        caught_up = CaughtUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
-        came = [_came(row, caught_up) for row in (*first, *last, *running)]
-        catching_up = CatchingUp.of(self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
-        came += [catching_up] if catching_up is not None else []
+        seen = mark_of(Seen, self.rows("SELECT value FROM meta WHERE key = ?", (CAUGHT_UP,)))
+        came = [_came(row, seen) for row in (*first, *last, *running)]
+        unseen = mark_of(Unseen, self.rows("SELECT value FROM meta WHERE key = ?", (CATCHING_UP,)))
+        came += [unseen] if unseen is not None else []
         oldest = [came_us for came_us, latest_us in came if latest_us >= since_us]
         if len(last) == LAST and last[-1]["id"] > first[-1]["id"] and last[-1]["due_us"] >= since_us:
             oldest.append(since_us)  # it lies between the two ends
         return min(self._now, moment(min(oldest))) if oldest else self._now
 
 
-def _came(row: sqlite3.Row, caught_up: CaughtUp | None) -> tuple[int, int]:
+def _came(row: sqlite3.Row, seen: Seen | None) -> tuple[int, int]:
     """Between which two moments a job's content came (microseconds)."""
-    if caught_up is not None and row["id"] <= caught_up.job and row["due_us"] <= caught_up.at_us:
-        return min(caught_up.since_us, row["due_us"]), caught_up.at_us
+    if seen is not None and row["id"] <= seen.job and row["due_us"] <= seen.at_us:
+        return min(seen.since_us, row["due_us"]), seen.at_us
     return row["due_us"], row["due_us"]
 
 

@@ -106,7 +106,7 @@ class Keeper:
         )
         self._standing = Standing()
         self._told: tuple[RootState, str] | None = None
-        self.has_files = next(iter(catalogue.folders(row.id)), None) is not None
+        self._had_files = next(iter(catalogue.folders(row.id)), None) is not None
         self._events: Events | None = None
         self._polled: Polled | None = None
         self._rearm_at = 0.0
@@ -133,6 +133,11 @@ class Keeper:
     def row(self) -> RootRow:
         """The root in the ledger."""
         return self._row
+
+    @property
+    def had_files(self) -> bool:
+        """Whether the ledger knew of files below it when we began."""
+        return self._had_files
 
     def start(self) -> None:
         """Start the root's threads."""

@@ -85,7 +85,7 @@ class Watch:
     def catch_up(self) -> None:
         """Scan everything, and tell the catalogue once all that is there by then has been seen."""
         with self._lock:
-            self._behind = [CatchingUp(keeper, self._clock, was_there=keeper.has_files) for keeper in self._keepers]
+            self._behind = [CatchingUp(keeper, self._clock, was_there=keeper.had_files) for keeper in self._keepers]
             self._behind_since, self._told = self._clock.monotonic(), None
 
     def health(self) -> Sequence[RootHealth]:
@@ -117,7 +117,7 @@ class Watch:
         from ``since`` until before ``until`` (aware). Raises BadRequest for a path below no watched root.
         """
         wanted_of = list(self._wanted(paths))
-        self._catch_up()
+        self._let_ledger_know()
         taken = 0
         for keeper, wanted in wanted_of:
             batch: list[Key] = []
@@ -129,7 +129,7 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------- within
 
-    def _catch_up(self) -> None:
+    def _let_ledger_know(self) -> None:
         """Let the ledger know all that lies there now."""
         scan = self.scan_now()
         while not scan.done():

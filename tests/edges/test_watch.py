@@ -193,7 +193,7 @@ def test_a_file_that_grows_while_the_watch_starts_is_not_taken(root: Path) -> No
 def test_all_that_lies_there_is_taken_before_it_is_said_to_be_seen(root: Path, options: WatchOptions) -> None:
     for number in range(30):
         (root / f"{number}.mp3").write_bytes(b"ID3%d" % number + bytes(100))
-    with watched(root, options) as running:
+    with watched(root, replace(options, since="all")) as running:
         running.catalogue.until(lambda: running.catalogue.caught_up_with is not None, "all is seen")
         assert running.catalogue.caught_up_with == 30
 
@@ -218,14 +218,16 @@ def test_what_is_written_just_now_and_roots_that_are_not_there_keep_nobody_waiti
 def test_a_folder_that_takes_long_to_be_listed_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         (root / f"{number}.json").write_bytes(b"{}")
-    clock, listed, really = MovableClock(), threading.Event(), scan.list_folder
+    clock, begun, listed, really = MovableClock(), threading.Event(), threading.Event(), scan.list_folder
 
     def slowly(*args: Any, **named: Any) -> Any:
+        begun.set()
         assert listed.wait(20)
         return really(*args, **named)
 
     monkeypatch.setattr(scan, "list_folder", slowly)
-    with watching(root, clock=clock) as running:
+    with watching(root, replace(QUICK, since="all"), clock=clock) as running:
+        assert begun.wait(20)
         clock.ahead_s = STUCK_S + GRACE_S + 1
         told = running.catalogue
         told.until(lambda: any(state is RootState.DEGRADED for _, state, _ in told.root_states), "it seems to hang")
@@ -238,7 +240,7 @@ def test_a_folder_that_takes_long_to_be_listed_is_waited_for(root: Path, monkeyp
 def test_a_root_that_was_there_is_given_time_to_come(root: Path) -> None:
     clock = MovableClock()
     (root / "call.json").write_bytes(b"{}")
-    with watching(root, catalogue=(known := MemoryCatalogue())):
+    with watching(root, replace(QUICK, since="all"), catalogue=(known := MemoryCatalogue())):
         known.until_taken(b"call.json")
     root.rename(root.with_name("away"))
     known.caught_up_with = None
