@@ -18,15 +18,14 @@ def run() -> int:
     """Do the command on our line; returns its exit code."""
     try:
         said = quick.answer(sys.argv[1:], os.environ, Path.cwd())
-        if said is not None:
-            print(said, flush=True)
-            return 0
+        if said is None:
+            from daemon.cli.main import run as run_whole
+
+            return run_whole(sys.argv[1:])
+        print(said, flush=True)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output went away (callspool … | head): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    from daemon.cli.main import run as run_whole
-
-    return run_whole(sys.argv[1:])
+    return 0

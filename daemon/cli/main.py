@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,12 +37,6 @@ def run(argv: Sequence[str]) -> int:
         return int(error.exit_code)
     except typer.Abort:
         return 130
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader of our output went away (callspool … | head): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # the parser's own complaint, of a class that typer keeps to itself
             return _report(desk, BadRequest(error.format_message(), fix="callspool --help"))
