@@ -182,7 +182,7 @@ def test_a_file_that_grows_while_the_watch_starts_is_not_taken(root: Path) -> No
     recorder = Recorder(root / "live.ogg")
     recorder.write(ogg())
     recorder.flush()
-    with watched(root) as running:
+    with watched(root, replace(QUICK, since="all")) as running:
         assert running.watch.drain(5)
         assert running.catalogue.settled == []
         recorder.close()
@@ -204,7 +204,7 @@ def test_what_is_written_just_now_and_roots_that_are_not_there_keep_nobody_waiti
         away.catalogue.until(lambda: away.catalogue.caught_up_with is not None, "nothing is there to be seen")
     grown = root / "call.mp3"
     grown.write_bytes(b"ID3" + bytes(100))
-    with watched(root, replace(SLOW_SCAN, quiet_audio_s=600)) as running:
+    with watched(root, replace(SLOW_SCAN, quiet_audio_s=600, since="all")) as running:
 
         def writes_on() -> bool:
             with open(grown, "ab") as file:
