@@ -12,11 +12,11 @@ from typing import Any, Literal, Protocol, cast
 from urllib.parse import unquote
 
 from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Reader, Receipt, sync_folder
-from daemon.errors import ContentGone, DeliveryError, NotSent, Throttled, Unacceptable
+from daemon.errors import ContentGone, ContentMoved, DeliveryError, NotSent, Throttled, Unacceptable
 from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded, copy_at
 from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, read_exactly
 from handlers.storage.handler import S3, fell_back
-from handlers.storage.local import LocalStore
+from handlers.storage.local import NOT_HERE, LocalStore
 from handlers.storage.pace import Closed, Health, Hours
 from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored
 
@@ -305,6 +305,10 @@ class MovePerformer(_Sure):
             if there is None:
                 return self._stranded(payload, error)
             stored = there
+        except ContentMoved:
+            if not self._is_another(content, one["sha256"]):
+                raise
+            return self._stranded(payload, KeyMissing(NOT_HERE))  # something else is, which is left alone
         except Unacceptable as error:
             return self._stranded(payload, error)
         stores.health.succeeded()
@@ -314,6 +318,14 @@ class MovePerformer(_Sure):
         event = _told("storage.verified", payload["named"], [one], began_s, stores.clock)
         fields = {**event.fields, "dest": S3, "proof": stored.proof, "reason": "moved from the local store"}
         return Receipt({"moved": True, "proof": stored.proof}, Event("storage.verified", fields), tuple(facts))
+
+    def _is_another(self, content: Content, sha256: str) -> bool:
+        """Whether other bytes lie there now, as an older ledger does not know. What cannot be read may be the same."""
+        try:
+            with content.open() as file:
+                return digest_of(file) != sha256
+        except OSError:
+            return False
 
     def _stranded(self, payload: Mapping[str, Any], error: DeliveryError) -> Receipt:
         fields: dict[str, Json] = {

@@ -275,6 +275,27 @@ def test_what_is_gone_from_the_local_store_before_it_moved_is_found_in_s3_or_wri
         assert stored(proxy) == before
 
 
+@pytest.mark.parametrize("role", ["metadata", "audio"])
+def test_other_bytes_under_a_copys_name_keep_no_other_from_moving(tmp_path: Path, proxy: Awkward, role: str) -> None:
+    """As an older ledger may: a paper is written again, a recording waits for a person, what lies there stays."""
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.drop(2)
+        site.pass_time(timedelta(minutes=1))
+        (changed, *_) = site.rows(f"SELECT * FROM copy WHERE role = '{role}' AND place = 'local' ORDER BY verified_us")
+        path = tmp_path / "uploads" / changed["key"]
+        path.write_bytes(b"x" * changed["size"])
+        proxy.answer = lambda _request: None
+        left = 1 if role == "audio" else 0
+        site.pass_until(lambda: len(site.rows(BOUND)) == left, "all others have moved")
+        site.pass_until(site.nothing_due, "all is done")
+        assert len(site.rows(BOUND)) == left
+    assert len(stored(proxy)) == 2 * OBJECTS - left
+    assert path.read_bytes() == b"x" * changed["size"]
+
+
 def test_what_could_not_move_moves_when_a_person_has_it_tried_again(tmp_path: Path, proxy: Awkward) -> None:
     site = Site(tmp_path, proxy.url)
     proxy.answer = broken([(500, {}, b"")])
