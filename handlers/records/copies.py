@@ -118,11 +118,10 @@ def troubled_copies(read: Reader) -> tuple[Copy, ...]:
     return tuple(_copy_of(row) for row in read.rows(f"{_TROUBLED} ORDER BY intended_us, key"))
 
 
-def papers_gone(read: Reader, reason: str, limit: int) -> tuple[Copy, ...]:
-    """The oldest copies of what callspool itself wrote that were to move to S3 and cannot, for this reason."""
+def copies_stranded(read: Reader, reason: str, limit: int) -> tuple[Copy, ...]:
+    """The oldest copies that were to move to S3 and cannot, for this reason."""
     rows = read.rows(
-        f"{_TROUBLED} AND bound_for IS NOT NULL AND item_id IS NULL AND reason = ? ORDER BY intended_us, key LIMIT ?",
-        (reason, limit),
+        f"{_TROUBLED} AND bound_for IS NOT NULL AND reason = ? ORDER BY intended_us, key LIMIT ?", (reason, limit)
     )
     return tuple(_copy_of(row) for row in rows)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
 from handlers import records
-from handlers.records import Copy, CopyGone, CopyIntended, StorageNamed
+from handlers.records import Copy, CopyGone, CopyIntended, StorageNamed, Stranded
 from handlers.settings import StorageSettings
 from handlers.storage.documents import stamp
 from handlers.storage.local import NOT_HERE
 from handlers.storage.members import Members, members_of_call, members_of_recording
 from handlers.storage.pace import Hours
-from handlers.storage.planning import Places, Planner, Wanted, is_safe
+from handlers.storage.planning import NOWHERE, Places, Planner, Wanted, has_source, is_safe
 
 STORE, LONE, DRAIN, LET_GO, SWEEP, PROBE = "store", "store_lone", "drain", "let_go", "storage_sweep", "storage_probe"
 ABANDON = "storage_abandon"
@@ -169,18 +169,15 @@ class DrainHandler:
     kinds = (DRAIN,)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
-        """The oldest that may move, each let go after it was verified; then again. What callspool wrote itself and is
-        gone from the local store is written again."""
+        """The oldest that may move, each let go after it was verified; then again. What is gone from the local store
+        before that is put again, wherever else its content is to be had."""
         del job
         self.refresh(read)
         if self.places.home != "s3":
             return Planned()
-        gone = records.papers_gone(read, NOT_HERE, BATCH)
+        gone = records.copies_stranded(read, NOT_HERE, BATCH)
         if gone:
-            again = dict.fromkeys(storing_job(read, copy.subject) for copy in gone)
-            return Planned(
-                tuple(CopyGone(copy.key, copy.sha256, NOT_HERE) for copy in gone), then=(*again, JobSpec(DRAIN, S3))
-            )
+            return _put_again(read, gone)
         found = records.bound_copies(read, BATCH)
         if not found:
             return Planned()
@@ -217,6 +214,18 @@ class DrainHandler:
             "named": payload["named"],
         }
         return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
+
+
+def _put_again(read: Reader, gone: Sequence[Copy]) -> Planned:
+    """What was to move and is gone is stored again by its call, and said; what nothing holds waits for a person."""
+    found = [copy for copy in gone if has_source(read, copy)]
+    again = dict.fromkeys(storing_job(read, copy.subject) for copy in found)
+    facts = [
+        CopyGone(copy.key, copy.sha256, NOT_HERE) if copy in found else Stranded(copy.key, NOWHERE) for copy in gone
+    ]
+    fields: dict[str, Json] = {"objects": len(found), "reason": NOT_HERE}
+    events = (Event("storage.lost", fields, "warning"),) if found else ()
+    return Planned(tuple(facts), then=(*again, JobSpec(DRAIN, S3)), events=events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +301,7 @@ class SweepHandler:
         lone = records.lone_recordings(read, read.now - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
-        if records.bound_copies(read, 1) or records.papers_gone(read, NOT_HERE, 1):
+        if records.bound_copies(read, 1) or records.copies_stranded(read, NOT_HERE, 1):
             then.append(JobSpec(DRAIN, S3))
         if self.bucket is not None and _stale(read, self.bucket):
             then.append(JobSpec(ABANDON, S3))

@@ -262,3 +262,19 @@ def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
         if found is not None and there and (place == places.home or found.bound_for is not None):
             return True
     return False
+
+
+NOWHERE = "no file and no other copy holds its content: drop it again, then callspool verify --repair"
+"""Why a copy that is gone cannot be put again."""
+
+
+def has_source(read: Reader, copy: records.Copy) -> bool:
+    """Whether its bytes can be had again: written by callspool itself, or held by a file or by another copy."""
+    if copy.item is None:
+        return True
+    held = {copy.item, records.standing_for(read, copy.item)}
+    if any(records.lies_on_disk(read, item) for item in held):
+        return True
+    here = (copy.place, copy.bucket, copy.key)
+    others = records.copies_of_item(read, copy.item)
+    return any(one.state == "verified" and (one.place, one.bucket, one.key) != here for one in others)

@@ -11,12 +11,11 @@ from handlers import records
 from handlers.records import Copy, CopyLost, CopyRemoved
 from handlers.storage.handler import STORE, storing_job
 from handlers.storage.members import members_of_call, members_of_recording
-from handlers.storage.planning import Places, Planner
+from handlers.storage.planning import NOWHERE, Places, Planner, has_source
 
 FOUND = "found to be missing or to be something else"
 TOLD = "a person wants it looked at again"
 UNWANTED = "it is gone, and nothing of its call is kept under that key any more"
-GONE = "no file and no other copy holds its content: drop it again, then callspool verify --repair"
 
 
 def repair(places: Places) -> Callable[[Mapping[str, Any], Reader], Acted]:
@@ -24,13 +23,14 @@ def repair(places: Places) -> Callable[[Mapping[str, Any], Reader], Acted]:
 
     def act(args: Mapping[str, Any], read: Reader) -> Acted:
         named = [records.copy_at(read, place, bucket, key) for place, bucket, key in args["found"]]
-        hopeless = [copy for copy in named if copy is not None and not _has_source(read, copy)]
+        hopeless = [copy for copy in named if copy is not None and not has_source(read, copy)]
         lost = [copy for copy in named if copy is not None and copy not in hopeless]
         facts, then = _again(read, places, lost, FOUND)
         fields: dict[str, Json] = {"objects": len(lost), "reason": FOUND}
         events = (Event("storage.lost", fields, "warning"),) if lost else ()
         left: list[Json] = [
-            {"place": copy.place, "key": copy.key, "subject": f"c{copy.subject}", "reason": GONE} for copy in hopeless
+            {"place": copy.place, "key": copy.key, "subject": f"c{copy.subject}", "reason": NOWHERE}
+            for copy in hopeless
         ]
         return Acted({"repairing": len(lost), "hopeless": left}, tuple(facts), tuple(then), events)
 
@@ -49,7 +49,7 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
         verified = [
             copy
             for copy in records.copies(read, int(key))
-            if copy.state == "verified" and (copy.place, copy.bucket) == home and _has_source(read, copy)
+            if copy.state == "verified" and (copy.place, copy.bucket) == home and has_source(read, copy)
         ]
         facts, then = _again(read, places, verified, TOLD)
         return Acted(None, tuple(facts), (*then, job))
@@ -84,15 +84,3 @@ def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:
     audio = planner.audio()
     papers = planner.papers()
     return {wanted.keys[places.home] for wanted in (*audio, *papers, planner.sidecar(audio, papers))}
-
-
-def _has_source(read: Reader, copy: Copy) -> bool:
-    """Whether its bytes can be had again: written by callspool itself, or held by a file or by another copy."""
-    if copy.item is None:
-        return True
-    held = {copy.item, records.standing_for(read, copy.item)}
-    if any(records.lies_on_disk(read, item) for item in held):
-        return True
-    here = (copy.place, copy.bucket, copy.key)
-    others = records.copies_of_item(read, copy.item)
-    return any(one.state == "verified" and (one.place, one.bucket, one.key) != here for one in others)

@@ -54,7 +54,7 @@ from handlers.storage.held import held
 from handlers.storage.info import INFO, PROCESS, Intake
 from handlers.storage.kept import Kept
 from handlers.storage.layout import Layout
-from handlers.storage.local import NOT_HERE, LocalStore
+from handlers.storage.local import LocalStore
 from handlers.storage.pace import Health, Hours
 from handlers.storage.performers import (
     AbortPerformer,
@@ -66,7 +66,7 @@ from handlers.storage.performers import (
     RemovePerformer,
     Stores,
 )
-from handlers.storage.planning import Places
+from handlers.storage.planning import NOWHERE, Places
 from handlers.storage.probing import AskPerformer, check
 from handlers.storage.repair import redo
 from handlers.storage.service import Credentials, s3_of
@@ -227,7 +227,7 @@ def failures(read: Reader) -> Sequence[Fields]:
             "subject": f"c{copy.subject}",
             "kind": "storage",
             "reason": f"{copy.role} stays in the local store: {copy.reason}",
-            "fix": "callspool verify --repair" if copy.reason == NOT_HERE else "callspool storage drain",
+            "fix": "callspool verify --repair" if copy.reason == NOWHERE else "callspool storage drain",
             "since": None,
         }
         for copy in records.troubled_copies(read)

@@ -28,8 +28,8 @@ from handlers.settings import Pace, StorageSettings
 from handlers.storage.content import OfText
 from handlers.storage.handler import LONE, SWEEP
 from handlers.storage.kept import Kept
-from handlers.storage.local import NOT_HERE
 from handlers.storage.pace import Hours
+from handlers.storage.planning import NOWHERE
 from handlers.storage.room import room
 from handlers.storage.service import Credentials, s3_of
 from handlers.storage.store import Described
@@ -110,6 +110,14 @@ class Site:
         )  # fmt: skip
         self.ledger.write("recording.known", lambda tx: RecordingKnown(known).write(tx))
         self.ledger.add_jobs([JobSpec(LONE, str(item))])
+
+    def take_away(self) -> None:
+        """Every recording is gone from its folder, and the ledger knows."""
+        names = [path.name for path in self.recordings.iterdir()]
+        for name in names:
+            (self.recordings / name).unlink()
+        root = self.ledger.files.register_root("recordings", os.fsencode(self.recordings), 0)
+        self.ledger.files.vanish(root.id, b"", [os.fsencode(name) for name in names]).result()
 
     def pass_time(self, by: timedelta) -> None:
         """Let time pass, and what is due then be done."""
@@ -243,8 +251,7 @@ def test_a_ledger_begun_anew_takes_its_own_papers_for_its_own(
 def test_what_is_gone_from_the_local_store_before_it_moved_is_found_in_s3_or_written_again(
     tmp_path: Path, proxy: Awkward, moved: bool
 ) -> None:
-    """An older ledger takes for waiting what had moved. What S3 does not have either: papers are written again, a
-    recording waits for a person, though its source is there, so that somebody learns of it."""
+    """An older ledger takes for waiting what had moved. What S3 does not have either is put again, and said."""
     site = Site(tmp_path, proxy.url)
     proxy.answer = broken([(500, {}, b"")])
     with site.at_work():
@@ -264,20 +271,35 @@ def test_what_is_gone_from_the_local_store_before_it_moved_is_found_in_s3_or_wri
     before = stored(proxy)
     proxy.answer = lambda _request: None
     with site.at_work():
-        site.pass_until(lambda: len(site.rows(BOUND)) == (0 if moved else 1), "all has moved")
+        site.pass_until(lambda: not site.rows(BOUND), "all has moved")
         site.pass_until(site.nothing_due, "all is done")
-        stranded = site.rows(f"SELECT role FROM copy WHERE bound_for NOTNULL AND reason = '{NOT_HERE}'")
-        assert [row["role"] for row in stranded] == ([] if moved else ["audio"])
-        if moved:
-            site.every_copy_lies_there()
-    assert len(stored(proxy)) == (OBJECTS if moved else OBJECTS - 1)
+        site.every_copy_lies_there()
+        said = [row["fields"] for row in site.rows("SELECT fields FROM journal WHERE event = 'storage.lost'")]
+        assert sum(json.loads(fields)["objects"] for fields in said) == (0 if moved else OBJECTS)
+    assert len(stored(proxy)) == OBJECTS
     if moved:
         assert stored(proxy) == before
 
 
+def test_what_nothing_holds_any_more_waits_for_a_person(tmp_path: Path, proxy: Awkward) -> None:
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        (recording,) = site.rows("SELECT key FROM copy WHERE role = 'audio' AND place = 'local'")
+        (tmp_path / "uploads" / recording["key"]).unlink()
+        site.take_away()
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: len(site.rows(BOUND)) == 1, "all but one has moved")
+        site.pass_until(site.nothing_due, "all is done")
+        assert [row["reason"] for row in site.rows("SELECT reason FROM copy WHERE bound_for NOTNULL")] == [NOWHERE]
+    assert len(stored(proxy)) == OBJECTS - 1
+
+
 @pytest.mark.parametrize("role", ["metadata", "audio"])
 def test_other_bytes_under_a_copys_name_keep_no_other_from_moving(tmp_path: Path, proxy: Awkward, role: str) -> None:
-    """As an older ledger may: a paper is written again, a recording waits for a person, what lies there stays."""
+    """As an older ledger may: it is put from its source, and what lies there stays."""
     site = Site(tmp_path, proxy.url)
     proxy.answer = broken([(500, {}, b"")])
     with site.at_work():
@@ -288,11 +310,9 @@ def test_other_bytes_under_a_copys_name_keep_no_other_from_moving(tmp_path: Path
         path = tmp_path / "uploads" / changed["key"]
         path.write_bytes(b"x" * changed["size"])
         proxy.answer = lambda _request: None
-        left = 1 if role == "audio" else 0
-        site.pass_until(lambda: len(site.rows(BOUND)) == left, "all others have moved")
+        site.pass_until(lambda: not site.rows(BOUND), "all has moved")
         site.pass_until(site.nothing_due, "all is done")
-        assert len(site.rows(BOUND)) == left
-    assert len(stored(proxy)) == 2 * OBJECTS - left
+    assert len(stored(proxy)) == 2 * OBJECTS
     assert path.read_bytes() == b"x" * changed["size"]
 
 
