@@ -20,7 +20,7 @@ from daemon.errors import ConfigInvalid, LedgerMissing, OperatorError
 from daemon.filesystem import filesystem_of
 from daemon.ledger.ledger import copy_age
 from daemon.ledger.lock import holder
-from daemon.ledger.upkeep import quick_check
+from daemon.ledger.upkeep import trouble_at_start
 
 if TYPE_CHECKING:
     from daemon.watch.roots import Survey
@@ -130,7 +130,7 @@ def _ledger(desk: CommandDesk) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("ledger", "warn", f"none yet at {path}", "callspool run  makes it", LedgerMissing.exit_code)
         return
-    found = quick_check(path)
+    found = trouble_at_start(path)
     if found is not None:
         yield Finding("ledger", "fail", f"damaged: {found}", "restart callspool: it restores a copy and holds", 13)
         return

@@ -35,11 +35,11 @@ def verbs(desk: CommandDesk) -> typer.Typer:
     def check() -> int:
         """Have SQLite check every page, and say when the last copy was made."""
         from daemon.ledger.ledger import copy_age
-        from daemon.ledger.upkeep import quick_check
+        from daemon.ledger.upkeep import trouble_with
 
         if not desk.paths.ledger.exists():
             raise LedgerMissing(f"there is no ledger at {desk.paths.ledger}", fix="callspool run  makes one")
-        found = quick_check(desk.paths.ledger)
+        found = trouble_with(desk.paths.ledger)
         if found is not None:
             raise LedgerDamaged(
                 f"the ledger is damaged: {found}", fix="restart callspool: it restores a copy and holds"

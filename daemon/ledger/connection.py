@@ -16,6 +16,9 @@ BUSY_TIMEOUT_S = 10.0
 APPLICATION_ID = 0x63616C6C
 """'call', so that file(1) and a person can tell the ledger from any other SQLite file."""
 
+NO_TEXT = "Could not decode to UTF-8 column"
+"""How Python's sqlite3 begins to tell of a text that is none. The bytes follow, so its words are never passed on."""
+
 
 def open_for_writing(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """The one writing connection: WAL, every commit on the disk before it returns, foreign keys on.
@@ -78,7 +81,7 @@ def translate(error: sqlite3.Error) -> Exception:
         return LedgerBusy("another program holds the ledger")
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):  # the shared memory beside the WAL fails with IOERR
         return DiskFull(f"the disk under the ledger takes no more writes ({error})", fix="free space below state.dir")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(NO_TEXT):
         return LedgerDamaged("the ledger's pages are damaged", fix="callspool run  (restores the newest daily copy)")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
         return ConfigInvalid(

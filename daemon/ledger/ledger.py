@@ -259,7 +259,8 @@ class Ledger:
         if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         elif todo:
-            upkeep.copy_to(connection, self.paths.copies / f"before-migration-{now:%Y%m%dT%H%M%SZ}.db")
+            target = self.paths.copies / f"before-migration-{now:%Y%m%dT%H%M%SZ}.db"
+            upkeep.copy_to(connection, target, upkeep.every_page)  # a supervisor waits for it, and it was looked at
         for migration in todo:
             apply(connection, migration, micros(now))
 

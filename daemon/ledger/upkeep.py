@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,21 +24,63 @@ CHECKED_AT_START = 1_000_000_000
 minutes is one that a supervisor breaks off: a larger one is checked whole with its daily copy, and at the start after
 damage was met."""
 
+ROWS_AT_ONCE = 1000
 
-def quick_check(path: Path, table: str | None = None) -> str | None:
-    """What SQLite's own check finds wrong with a ledger, or with one table of it; None when nothing is."""
+
+Check = Callable[[sqlite3.Connection], str]
+"""What is found wrong with a ledger; ``ok`` when nothing is."""
+
+
+def every_page(connection: sqlite3.Connection) -> str:
+    """Whether the pages hang together: the quickest look at all of them."""
+    return _answer(connection, "PRAGMA quick_check(1)")
+
+
+def everything(connection: sqlite3.Connection) -> str:
+    """Whether the pages hang together, each index says what its table says, and each text is one. SQLite keeps no
+    checksums: bytes that became others of the same kind are not seen."""
+    found = _answer(connection, "PRAGMA integrity_check(1)")
+    if found == "ok":
+        for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            rows = connection.execute(f'SELECT * FROM "{row["name"]}"')
+            while rows.fetchmany(ROWS_AT_ONCE):
+                pass
+    return found
+
+
+def _opening(connection: sqlite3.Connection) -> str:
+    return _answer(connection, "PRAGMA quick_check(meta)")
+
+
+def _answer(connection: sqlite3.Connection, pragma: str) -> str:
+    rows = connection.execute(pragma).fetchall()
+    return str(rows[0][0]) if rows else "no answer"
+
+
+def trouble_with(path: Path, check: Check = everything) -> str | None:
+    """What a check finds wrong with a ledger; None when nothing is."""
     try:
         with closing(open_for_reading(path)) as connection:
-            rows = connection.execute(f"PRAGMA quick_check({1 if table is None else table})").fetchall()
+            found = check(connection)
+    except UnicodeDecodeError:  # SQLite repeats in its words what it found instead of a name
+        return "malformed, in words that are no text"
     except sqlite3.DatabaseError as error:
-        if isinstance(translate(error), LedgerDamaged):
+        ours = translate(error)
+        if isinstance(ours, LedgerDamaged):
+            return str(ours)
+        if ours is error:
             return str(error)
         raise
-    found = str(rows[0][0]) if rows else "no answer"
     return None if found == "ok" else found
 
 
-def copy_to(source: sqlite3.Connection, target: Path) -> None:
+def trouble_at_start(path: Path) -> str | None:
+    """What a start finds wrong with a ledger: everything, but of a large one that nobody suspects its opening alone."""
+    large = path.stat().st_size > CHECKED_AT_START and not _suspicion(path).exists()
+    return trouble_with(path, _opening if large else everything)
+
+
+def copy_to(source: sqlite3.Connection, target: Path, check: Check = everything) -> None:
     """A whole, checked copy of the ledger at ``target``: written beside, fsynced, renamed.
 
     Uses SQLite's online backup in one step, so that it sees one moment and runs beside a busy writer (in several steps
@@ -49,7 +92,7 @@ def copy_to(source: sqlite3.Connection, target: Path) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        _fill(source, part)
+        _fill(source, part, check)
         part.replace(target)
         _fsync(target.parent)
     except sqlite3.Error as error:
@@ -62,11 +105,11 @@ def copy_to(source: sqlite3.Connection, target: Path) -> None:
         raise BadRequest(reason, fix="name a place that can be written") from error
 
 
-def _fill(source: sqlite3.Connection, part: Path) -> None:
+def _fill(source: sqlite3.Connection, part: Path, check: Check) -> None:
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
-    found = quick_check(part)
+    found = trouble_with(part, check)
     if found is not None:
         part.unlink()
         raise LedgerDamaged(f"a copy of the ledger fails its check: {found}", fix="callspool ledger check")
@@ -137,11 +180,9 @@ def keep_host(path: Path, host_id: str) -> None:
 def _trouble(path: Path, copies: Path) -> str | None:
     """What is wrong with the ledger; an absent or empty one is a new one, unless there are copies of it."""
     if path.exists() and path.stat().st_size > 0:
-        large = path.stat().st_size > CHECKED_AT_START and not _suspicion(path).exists()
-        if quick_check(path, "meta" if large else None) is not None:
+        if trouble_at_start(path) is not None:
             return "damaged"
-        if not large:
-            _suspicion(path).unlink(missing_ok=True)
+        _suspicion(path).unlink(missing_ok=True)
         return None
     return "lost" if daily_copies(copies) else None
 
@@ -149,7 +190,7 @@ def _trouble(path: Path, copies: Path) -> str | None:
 def _restore(path: Path, copies: Path, now: datetime, found: str) -> None:
     """Move the ledger aside, whole with its journal files, and put the newest sound copy in its place."""
     aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%SZ}")
-    copy = next((c for c in daily_copies(copies) if quick_check(c) is None), None)
+    copy = next((c for c in daily_copies(copies) if trouble_with(c) is None), None)
     outcome = "no copy to restore" if copy is None else f"restored {copy.name}"
     _write(_note(path), f"the ledger was {found} and set aside as {aside.name}; {outcome}".encode())
     for suffix in ("-shm", "-wal", ""):  # a WAL must never meet another ledger than its own

@@ -35,7 +35,7 @@ from daemon.errors import (
 )
 from daemon.filesystem import filesystem_of
 from daemon.ledger import hold, jobs, migrate, upkeep
-from daemon.ledger.connection import APPLICATION_ID, open_for_reading, open_for_writing, refuse_network
+from daemon.ledger.connection import APPLICATION_ID, open_for_reading, open_for_writing, refuse_network, translate
 from daemon.ledger.ledger import Ledger, copy_age, read_only
 from daemon.ledger.lock import holder
 from daemon.ledger.reading import LedgerContents, Readers
@@ -425,7 +425,7 @@ def test_a_copy_beside_a_busy_writer_is_whole(house: Toy, tmp_path: Path) -> Non
     done.set()
     for writer in writers:
         writer.join()
-    assert upkeep.quick_check(tmp_path / "elsewhere" / "copy.db") is None
+    assert upkeep.trouble_with(tmp_path / "elsewhere" / "copy.db") is None
     with closing(open_for_reading(tmp_path / "elsewhere" / "copy.db")) as copy:
         names = [row["name"] for row in copy.execute("SELECT name FROM toy")]
     assert len(names) > 20
@@ -475,7 +475,46 @@ def lose(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_page, cut_header, cut_to_nothing, lose])
+def overwrite(path: Path, meant: bytes, other: bytes) -> None:
+    """Every place where it says so."""
+    data = path.read_bytes()
+    assert meant in data
+    path.write_bytes(data.replace(meant, other))
+
+
+def garble_text(path: Path) -> None:
+    """A value that is no text any more; the pages hang together."""
+    overwrite(path, b"newest", b"n\xff\xfeest")
+
+
+def garble_schema(path: Path) -> None:
+    """SQLite's own word on it repeats what is no text."""
+    overwrite(path, b"CREATE TABLE toy ", b"CREATE \xffABLE toy ")
+
+
+def change_format(path: Path) -> None:
+    """Of the schema: a number that this SQLite does not know."""
+    with path.open("r+b") as file:
+        file.seek(44)
+        file.write(b"\0\0\0\x63")
+
+
+def change_index(path: Path) -> None:
+    """An index that says something else than its table."""
+    with closing(sqlite3.connect(path)) as other:
+        (page,) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_toy_1'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        leaf = file.read(4096)
+        file.seek((page - 1) * 4096)
+        file.write(leaf.replace(b"newest", b"newsst"))
+    assert b"newest" in leaf
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_page, cut_header, cut_to_nothing, lose, garble_text, garble_schema, change_format, change_index],
+)
 def test_a_damaged_ledger_gives_way_to_the_newest_sound_copy_and_holds(tmp_path: Path, damage: Any) -> None:
     with toy(tmp_path, start=False) as house:
         note(house, "old")
@@ -565,6 +604,19 @@ def test_damage_at_run_time_ends_the_process_and_writes_nothing_more(tmp_path: P
         ]
         assert {type(future.exception(10)) for future in futures} == {LedgerDamaged}
         assert [type(error) for error in house.fatal] == [LedgerDamaged], "told once"
+
+
+def test_a_text_that_is_none_is_damage_to_whoever_meets_it(tmp_path: Path) -> None:
+    with toy(tmp_path, start=False) as house:
+        note(house, "newest")
+    garble_text(house.paths.ledger)
+    with (
+        closing(open_for_reading(house.paths.ledger)) as other,
+        pytest.raises(sqlite3.OperationalError) as met,
+    ):
+        other.execute("SELECT name FROM toy").fetchall()
+    assert isinstance(translate(met.value), LedgerDamaged)
+    assert "est" not in str(translate(met.value)), "what was in it may be anybody's name"
 
 
 def test_reading_a_damaged_ledger_says_so(tmp_path: Path) -> None:
