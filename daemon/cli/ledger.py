@@ -33,7 +33,7 @@ def verbs(desk: CommandDesk) -> typer.Typer:
 
     @group.command("check")
     def check() -> int:
-        """Have SQLite check every page, and say when the last copy was made."""
+        """Check every page, index and text of the ledger, and say when the last copy was made."""
         from daemon.ledger.ledger import copy_age
         from daemon.ledger.upkeep import trouble_with
 
