@@ -18,3 +18,7 @@ class Unsupported(AudioUnreadable):
 def unheard(info: AudioInfo) -> AudioInfo:
     """The measurement of a file that could not be listened to: that costs evidence and no length."""
     return dataclasses.replace(info, flags=tuple(sorted({*info.flags, "unheard"})))
+
+
+class NotPlain(Exception):
+    """Not as plain as our own walks take it: only libav can tell."""

@@ -23,9 +23,10 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
-from handlers.audio import ogg, wav
+from handlers.audio import ogg, wav, webm
 from handlers.audio.failure import Unreadable, Unsupported
 from handlers.model import AudioInfo
 
@@ -42,11 +43,12 @@ HEAD_BYTES = 4096
 
 
 class Kind(NamedTuple):
-    """How a container is read by libav's demuxer of that name, and measured: by that too, or by a walk of our own."""
+    """How a container is read by libav's demuxer of that name, and measured: by that too, or by a walk of our own,
+    which answers None where only libav can tell."""
 
     container: str
     demuxer: str
-    walk: Callable[[BinaryIO], AudioInfo] | None = None
+    walk: Callable[[BinaryIO], AudioInfo | None] | None = None
 
 
 _OGG = Kind("ogg", "ogg", walk=ogg.measure)
@@ -76,9 +78,10 @@ def probe(file: BinaryIO) -> AudioInfo:
     """
     kind = sniff(file)
     file.seek(0)
-    if kind.walk is not None:
-        return _judged(kind.walk(file))
-    from handlers.audio import scan  # 0.13 s of import that Ogg and WAV need not wait for
+    walked = None if kind.walk is None else kind.walk(file)
+    if walked is not None:
+        return _judged(walked)
+    from handlers.audio import scan  # 0.13 s of import that Ogg, WAV and plain WebM need not wait for
 
     claims = kind.container not in scan.NO_CLAIM or (kind.container == "mp3" and _has_xing(file))
     file.seek(0)
@@ -107,7 +110,8 @@ def _framed(head: bytes) -> Kind | None:
     if head[:4] in {b"RIFF", b"RF64", b"BW64"}:
         return _WAV if head[8:12] == b"WAVE" else None
     if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return Kind("webm" if b"webm" in head[:64] else "matroska", "matroska")
+        container = "webm" if b"webm" in head[:64] else "matroska"
+        return Kind(container, "matroska", walk=partial(webm.measure, container=container))
     if head[4:8] in _MP4_BOXES:
         return Kind("mp4", "mov")
     if head.startswith(b"fLaC"):
