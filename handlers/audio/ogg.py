@@ -24,10 +24,8 @@ from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 from handlers.audio.failure import Unreadable, Unsupported
+from handlers.audio.opus import OPUS_DURATIONS, OPUS_RATE, opus_samples
 from handlers.model import AudioInfo
-
-OPUS_RATE = 48_000
-"""Opus granules count at 48 kHz whatever was recorded (RFC 7845 section 4)."""
 
 MAX_STREAMS = 16
 """Logical streams a link may hold; a hostile file could announce millions."""
@@ -119,40 +117,6 @@ class Pages:
         return None
 
 
-def _opus_durations() -> list[int]:
-    """Samples at 48 kHz by first byte of a packet (RFC 6716 section 3.1); 0 where the second byte counts the frames."""
-    return [0 if toc & 3 == 3 else _opus_frame(toc) * (1 if toc & 3 == 0 else 2) for toc in range(256)]
-
-
-def _opus_frame(toc: int) -> int:
-    """Samples at 48 kHz of one frame."""
-    mode = toc >> 3
-    if mode < 12:
-        return (480, 960, 1920, 2880)[mode & 3]
-    if mode < 16:
-        return (480, 960)[mode & 1]
-    return (120, 240, 480, 960)[mode & 3]
-
-
-_OPUS = _opus_durations()
-_OPUS_LONGEST = 5760
-
-
-def opus_samples(start: bytes) -> int:
-    """Samples at 48 kHz of the Opus packet that begins with ``start``.
-
-    0 for one that no decoder takes (RFC 6716 section 3.4).
-    """
-    if not start:
-        return 0
-    if start[0] & 3 != 3:
-        return _OPUS[start[0]]
-    if len(start) < 2:
-        return 0
-    samples = _opus_frame(start[0]) * (start[1] & 63)
-    return samples if samples <= _OPUS_LONGEST else 0
-
-
 @dataclass(slots=True)
 class Stream:
     """One logical stream: what its header says, and what its pages add up to so far, in samples at ``rate``."""
@@ -206,7 +170,7 @@ class Stream:
         lacing, body = page.lacing, page.body
         plain = self.headers == 0 and self.open is None and not page.flags & _CONTINUED
         if plain and lacing and 255 not in lacing and 0 not in lacing:
-            durations = [_OPUS[body[start]] for start in accumulate(lacing[:-1], initial=0)]
+            durations = [OPUS_DURATIONS[body[start]] for start in accumulate(lacing[:-1], initial=0)]
             if 0 not in durations:
                 return sum(durations)
         return self._opus_packet_by_packet(page)

@@ -16,7 +16,8 @@ import av
 import av.logging
 
 from handlers.audio.failure import Unreadable
-from handlers.audio.ogg import MADE_OF, opus_samples
+from handlers.audio.ogg import MADE_OF
+from handlers.audio.opus import opus_samples
 
 av.logging.set_level(av.logging.PANIC)
 

@@ -24,17 +24,12 @@ import av
 import av.error
 import av.logging
 
+from handlers.audio.ebml import CLOCK_TICK_S
 from handlers.audio.failure import Unreadable, Unsupported
-from handlers.audio.ogg import opus_samples
+from handlers.audio.opus import OPUS_RATE, opus_samples
 from handlers.model import AudioInfo
 
 av.logging.set_level(av.logging.PANIC)
-
-CLOCK_TICK_S = 0.005
-"""Timelines that agree this well with the samples agree: Matroska's clock has milliseconds."""
-
-OPUS_RATE = 48_000
-"""At which Opus counts, whatever rate it was made from."""
 
 NO_CLAIM = frozenset({"mp3", "aac", "amr"})
 """Containers that claim no length (MP3 only in a Xing or VBRI header): libav's is a guess from the bit rate."""

@@ -1,17 +1,16 @@
-"""The exact length of a WebM file as browsers record it, from its blocks alone: an hour in a twentieth of a second.
+"""The exact length of a WebM file as browsers record it, from its blocks alone: an hour in a tenth of a second.
 
-libav takes ten times as long to hand over as many packets. It stays the judge: whatever is not as plain as a browser
+libav takes four times as long to hand over as many packets. It stays the judge: whatever is not as plain as a browser
 writes it (another codec, a second track, lacing, an element that is not expected, an end inside an element) is ``None``
 here and measured by ``scan``, and what is told here is what ``scan`` would tell. Elements as in RFC 9559 and RFC 8794.
 
     length = durations of the Opus packets - pre-skip - DiscardPadding
 
-Memory stays flat: ``CHUNK`` bytes at a time.
+Memory stays flat, whatever the length.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,40 +18,34 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import BinaryIO
 
+from handlers.audio.ebml import CLOCK_TICK_S, HEAD, NOTHING, NUMBER, Window, children, number_at, real, whole
 from handlers.audio.failure import NotPlain
-from handlers.audio.ogg import OPUS_RATE, opus_samples
+from handlers.audio.opus import LONGEST_FRAME, OPUS_RATE, is_whole, opus_samples
 from handlers.model import AudioInfo
 
-CHUNK = 1 << 20
-"""Bytes read at once. An element that has to be whole and is larger is not plain: a block of audio has some hundred."""
-
-CLOCK_TICK = Fraction(5, 1000)
-"""Seconds. Timelines that agree this well with the samples agree: the clock has milliseconds."""
-
 _HEADER, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
-_SEEK_HEAD, _CUES, _TAGS, _VOID, _CRC = 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0xEC, 0xBF
+_SEEK_HEAD, _CUES, _TAGS = 0x114D9B74, 0x1C53BB6B, 0x1254C367
 _TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _PREVIOUS_SIZE, _POSITION = 0xE7, 0xA3, 0xA0, 0xAB, 0xA7
 _BLOCK, _BLOCK_DURATION, _DISCARD_PADDING = 0xA1, 0x9B, 0x75A2
 _SCALE, _DURATION, _DATE = 0x2AD7B1, 0x4489, 0x4461
 _TRACK, _NUMBER, _TYPE, _CODEC, _PRIVATE, _DELAY, _AUDIO = 0xAE, 0xD7, 0x83, 0x86, 0x63A2, 0x56AA, 0xE1
 _FREQUENCY, _CHANNELS, _BITS = 0xB5, 0x9F, 0x6264
 
-_NOTHING = frozenset({_VOID, _CRC})
-_TITLES = _NOTHING | {0x4D80, 0x5741, 0x7BA9, 0x73A4}
+_TITLES = NOTHING | {0x4D80, 0x5741, 0x7BA9, 0x73A4}
 """Of Info: MuxingApp, WritingApp, Title, SegmentUUID."""
-_WORDS = _NOTHING | {0x22B59C, 0x22B59D, 0x536E, 0x258688}
+_WORDS = NOTHING | {0x22B59C, 0x22B59D, 0x536E, 0x258688}
 """Of a track: Language, LanguageBCP47, Name, CodecName."""
 _FLAGS = frozenset({0x73C5, 0x56BB, 0x9C, 0x88, 0xB9, 0x55AA, 0x6DE7, 0x55EE})
 """Of a track: its UID, SeekPreRoll, FlagLacing, FlagDefault, FlagEnabled, FlagForced, MinCache, MaxBlockAdditionID:
 numbers, and none that changes a length."""
-_SOUND = _NOTHING | {_FREQUENCY, _CHANNELS, _BITS}
-_GROUP = _NOTHING | {_BLOCK, _BLOCK_DURATION, _DISCARD_PADDING}
+_SOUND = NOTHING | {_FREQUENCY, _CHANNELS, _BITS}
+_GROUP = NOTHING | {_BLOCK, _BLOCK_DURATION, _DISCARD_PADDING}
 _ONCE = frozenset({_HEADER, _SEGMENT, _INFO, _TRACKS})
-_PASSED = _NOTHING | {_PREVIOUS_SIZE, _POSITION}
+_PASSED = NOTHING | {_PREVIOUS_SIZE, _POSITION}
 _TOP = frozenset({_SEGMENT, _INFO, _TRACKS, _CLUSTER, _SEEK_HEAD, _CUES, _TAGS})
 """What ends a cluster that does not say how large it is."""
 _OF_TAGS = {0x7373: True, 0x63C0: True, 0x67C8: True} | dict.fromkeys(
-    (*_NOTHING, 0x63C5, 0x63C4, 0x63C6, 0x63C9, 0x68CA, 0x63CA, 0x45A3, 0x447A, 0x4484, 0x4487, 0x4485), False
+    (*NOTHING, 0x63C5, 0x63C4, 0x63C6, 0x63C9, 0x68CA, 0x63CA, 0x45A3, 0x447A, 0x4484, 0x4487, 0x4485), False
 )
 """Tag, Targets and SimpleTag hold others; UIDs, target's type, name, language, default, string and binary do not."""
 _SEEK, _SEEK_ID, _SEEK_PLACE = 0x4DBB, 0x53AB, 0x53AC
@@ -62,8 +55,6 @@ _DOC_TYPE, _LARGEST = 0x4282, {0x42F7: 1, 0x42F2: 4, 0x42F3: 8, 0x4285: 3}
 OPUS_HEAD = 19
 """Bytes of an OpusHead of one or two channels (RFC 7845 section 5.1)."""
 
-NUMBER = 8
-"""Bytes a number may have."""
 MILLISECOND, SLOWEST = (1_000_000).to_bytes(3, "big"), 1_000_000_000
 """Nanoseconds of the clock's unit: what it is where nothing is said, and the most that is plain."""
 LATEST = 1e9
@@ -112,92 +103,6 @@ class _Recording:
         return samples, rounded_up
 
 
-class _Window:
-    """The file's bytes, some at a time, and the place in them that is looked at."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        self._at = 0
-        self.data = b""
-        self.place = 0
-
-    @property
-    def here(self) -> int:
-        """The place in the file."""
-        return self._at + self.place
-
-    def fill(self, size: int) -> None:
-        """Have so many bytes of what follows at hand, or all that follows. Raises NotPlain where the file changes."""
-        if len(self.data) - self.place >= size or self._at + len(self.data) >= self.size:
-            return
-        rest = self.data[self.place :]
-        more = self._file.read(max(CHUNK, size))
-        if not more:
-            raise NotPlain
-        self._at, self.data, self.place = self.here, rest + more, 0
-
-    def element(self) -> tuple[int, int | None]:
-        """The id and size of the element that begins here, and go to its content; the size is None where it is not
-        said."""
-        self.fill(HEAD)
-        head = self.data[self.place : self.place + HEAD]
-        name, width = _number(head, 0, marked=True)
-        size, end = _number(head, width)
-        self.place += end
-        return name, None if size == (1 << 7 * (end - width)) - 1 else size
-
-    def content(self, size: int) -> bytes:
-        """The next bytes, and go behind them. Raises NotPlain where there are fewer, or too many."""
-        if size > CHUNK:
-            raise NotPlain
-        self.fill(size)
-        found = self.data[self.place : self.place + size]
-        if len(found) < size:
-            raise NotPlain
-        self.place += size
-        return found
-
-    def skip(self, size: int) -> None:
-        """Go behind the next bytes. Raises NotPlain where there are fewer."""
-        there = self.here + size
-        if there > self.size:
-            raise NotPlain
-        self.place += size
-        if self.place > len(self.data):
-            self._file.seek(there)
-            self._at, self.data, self.place = there, b"", 0
-
-
-HEAD = 12
-"""Bytes of the longest id and size."""
-
-
-def _number(data: bytes, at: int, *, marked: bool = False) -> tuple[int, int]:
-    """A number that says its own width in its first byte, and where it ends; ids keep the mark of the width."""
-    first = data[at] if at < len(data) else 0
-    width = 9 - first.bit_length()
-    if not first or at + width > len(data) or (marked and width > 4):
-        raise NotPlain
-    number = int.from_bytes(data[at : at + width], "big")
-    return number if marked else number & ((1 << 7 * width) - 1), at + width
-
-
-def _children(data: bytes) -> dict[int, bytes]:
-    """What an element consists of, each at most once but for what is skipped anyhow."""
-    found: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        name, at = _number(data, at, marked=True)
-        size, at = _number(data, at)
-        if at + size > len(data) or (name in found and name not in _NOTHING):
-            raise NotPlain
-        found[name] = data[at : at + size]
-        at += size
-    return found
-
-
 def measure(file: BinaryIO, container: str) -> AudioInfo | None:
     """Measure a file; None where that is libav's to do."""
     try:
@@ -208,21 +113,21 @@ def measure(file: BinaryIO, container: str) -> AudioInfo | None:
 
 def _measured(file: BinaryIO, container: str) -> AudioInfo:
     found = _Recording()
-    _walk(_Window(file), found)
+    _walk(Window(file), found)
     if found.first is None:
         raise NotPlain
     trimmed = found.pre_skip + found.discarded
-    media = Fraction(max(0, found.samples - trimmed), OPUS_RATE)
-    span = max(Fraction(0), (found.end - found.first) * found.unit - Fraction(trimmed, OPUS_RATE))
-    if abs(span - media) <= CLOCK_TICK:
-        span = media
+    media_s = max(0, found.samples - trimmed) / OPUS_RATE
+    span_s = max(0.0, float((found.end - found.first) * found.unit - Fraction(trimmed, OPUS_RATE)))
+    if abs(span_s - media_s) <= CLOCK_TICK_S:
+        span_s = media_s
     return AudioInfo(
         container=container,
         codec="opus",
         sample_rate=OPUS_RATE,
         channels=found.channels,
-        media_s=float(media),
-        span_s=float(span),
+        media_s=media_s,
+        span_s=span_s,
         header_s=_claimed(found),
         start_at=found.made_at,
         flags=("clock_jump",) if found.jumped else (),
@@ -237,7 +142,7 @@ def _claimed(found: _Recording) -> float | None:
     return int(claimed) / 1e6 if claimed >= 1 else None
 
 
-def _walk(window: _Window, found: _Recording) -> None:
+def _walk(window: Window, found: _Recording) -> None:
     """Every element of the file in turn. The segment is entered, so that one without a size is no other."""
     seen: set[int] = set()
     lies: set[tuple[int, int]] = set()
@@ -260,7 +165,7 @@ def _walk(window: _Window, found: _Recording) -> None:
         raise NotPlain  # libav goes where it is told, whatever is there
 
 
-def _cluster(window: _Window, size: int | None, found: _Recording) -> None:
+def _cluster(window: Window, size: int | None, found: _Recording) -> None:
     """What a cluster holds: to its end, or to the next element that can be in none."""
     end = window.size if size is None else window.here + size
     clock: int | None = None
@@ -286,18 +191,18 @@ def _cluster(window: _Window, size: int | None, found: _Recording) -> None:
         elif name != _BLOCK_GROUP or clock is None:
             raise NotPlain
         else:
-            _group(_children(window.content(inner)), clock, found)
+            _group(children(window.content(inner)), clock, found)
 
 
 def _clock(data: bytes, found: _Recording) -> int:
     """Where a cluster's blocks count from."""
-    clock = _whole(data)
+    clock = whole(data)
     if clock * found.unit > LATEST:
         raise NotPlain
     return clock
 
 
-def _blocks(window: _Window, end: int, clock: int, found: _Recording) -> None:
+def _blocks(window: Window, end: int, clock: int, found: _Recording) -> None:
     """The plain blocks that follow and are at hand. One loop, since an hour has 180,000 of them."""
     data, place = window.data, window.place
     stop = min(len(data), place + end - window.here)
@@ -316,7 +221,7 @@ def _blocks(window: _Window, end: int, clock: int, found: _Recording) -> None:
             break
         if data[start] != track or data[start + 3] & ~_KEY_FRAME:
             raise NotPlain
-        if (data[start + 4] & 3 or size > 4 + LONGEST_FRAME) and not _is_whole(data[start + 4 : after]):
+        if (data[start + 4] & 3 or size > 4 + LONGEST_FRAME) and not is_whole(data[start + 4 : after]):
             raise NotPlain
         begins = data[start + 4 : start + 6]
         held, units = known.get(begins) or hold(begins)
@@ -341,7 +246,7 @@ SHORTEST = 3 + SHORTEST_BLOCK
 
 def _block(data: bytes, clock: int, found: _Recording) -> None:
     """Any one block."""
-    if len(data) < 5 or data[0] != 0x80 | found.track or data[3] & ~_KEY_FRAME or not _is_whole(data[4:]):
+    if len(data) < 5 or data[0] != 0x80 | found.track or data[3] & ~_KEY_FRAME or not is_whole(data[4:]):
         raise NotPlain
     held, units = found.hold(data[4:6])
     time = clock + int.from_bytes(data[1:3], "big", signed=True)
@@ -352,47 +257,6 @@ def _block(data: bytes, clock: int, found: _Recording) -> None:
     found.last = time
     found.end = max(found.end, time + units)
     found.samples += held
-
-
-LONGEST_FRAME, MOST_FRAMES = 1275, 48
-
-
-def _is_whole(packet: bytes) -> bool:
-    """Whether an Opus packet can be taken apart (RFC 6716 section 3.2): libav drops one that cannot."""
-    code = packet[0] & 3
-    if code == 2:
-        return _are_sized(packet, 1, len(packet), 2)
-    if code < 2:
-        return _are_even(len(packet) - 1, code + 1)
-    if len(packet) < 2 or not 0 < packet[1] & 63 <= MOST_FRAMES:
-        return False
-    at, end, more = 2, len(packet), 255 if packet[1] & 0x40 else 0
-    while more == 255:
-        if at == len(packet):
-            return False
-        more, at = packet[at], at + 1
-        end -= min(more, 254)
-    frames = packet[1] & 63
-    return _are_sized(packet, at, end, frames) if packet[1] & 0x80 else _are_even(end - at, frames)
-
-
-def _are_even(size: int, frames: int) -> bool:
-    """Whether so many bytes are so many frames of one size."""
-    return size >= 0 and size % frames == 0 and size // frames <= LONGEST_FRAME
-
-
-def _are_sized(packet: bytes, at: int, end: int, frames: int) -> bool:
-    """Whether the sizes of all frames but the last stand at ``at``, and leave the last what is one."""
-    for _ in range(frames - 1):
-        if at >= end:
-            return False
-        size, at = packet[at], at + 1
-        if size >= 252:
-            if at >= end:
-                return False
-            size, at = size + 4 * packet[at], at + 1
-        end -= size
-    return 0 <= end - at <= LONGEST_FRAME
 
 
 def _group(children: dict[int, bytes], clock: int, found: _Recording) -> None:
@@ -409,18 +273,18 @@ def _group(children: dict[int, bytes], clock: int, found: _Recording) -> None:
 
 def _header(data: bytes, _found: _Recording) -> None:
     """The EBML header, as far as libav takes it."""
-    said = _children(data)
-    numbers = {name: _whole(said.get(name, b"\1")) for name in _LARGEST}
+    said = children(data)
+    numbers = {name: whole(said.get(name, b"\1")) for name in _LARGEST}
     if said.get(_DOC_TYPE) not in (b"webm", b"matroska") or any(numbers[name] > _LARGEST[name] for name in numbers):
         raise NotPlain
 
 
 def _info(data: bytes, found: _Recording) -> None:
     """The clock's unit, the length that is claimed, and when it was recorded."""
-    said = _children(data)
-    scale = _whole(said.pop(_SCALE, MILLISECOND))
+    said = children(data)
+    scale = whole(said.pop(_SCALE, MILLISECOND))
     found.unit = Fraction(scale, 1_000_000_000)
-    found.duration = _float(said.pop(_DURATION, b""))
+    found.duration = real(said.pop(_DURATION, b""))
     date = said.pop(_DATE, None)
     if (
         not 0 < scale <= SLOWEST
@@ -435,21 +299,21 @@ def _info(data: bytes, found: _Recording) -> None:
 
 def _tracks(data: bytes, found: _Recording) -> None:
     """The one track, which has to be Opus at 48 kHz, in words that agree."""
-    said = _children(data)
-    entry = _children(said.pop(_TRACK, b""))
-    audio = _children(entry.pop(_AUDIO, b""))
+    said = children(data)
+    entry = children(said.pop(_TRACK, b""))
+    audio = children(entry.pop(_AUDIO, b""))
     head, codec = entry.pop(_PRIVATE, b""), entry.pop(_CODEC, b"")
-    number, kind, delay_ns = (_whole(entry.pop(name, b"")) for name in (_NUMBER, _TYPE, _DELAY))
+    number, kind, delay_ns = (whole(entry.pop(name, b"")) for name in (_NUMBER, _TYPE, _DELAY))
     for name in _FLAGS & entry.keys():
-        _whole(entry.pop(name))
+        whole(entry.pop(name))
     opus = (
         codec == b"A_OPUS" and head.startswith(b"OpusHead") and len(head) == OPUS_HEAD and head[8] == 1 and not head[18]
     )
-    if said.keys() - _NOTHING or entry.keys() - _WORDS or audio.keys() - _SOUND or not opus:
+    if said.keys() - NOTHING or entry.keys() - _WORDS or audio.keys() - _SOUND or not opus:
         raise NotPlain
-    found.track, found.channels = number, _whole(audio.get(_CHANNELS, b"\1"))
+    found.track, found.channels = number, whole(audio.get(_CHANNELS, b"\1"))
     (found.pre_skip,) = struct.unpack_from("<H", head, 10)
-    agree = found.channels == head[9] in (1, 2) and _float(audio.get(_FREQUENCY, b"")) == OPUS_RATE
+    agree = found.channels == head[9] in (1, 2) and real(audio.get(_FREQUENCY, b"")) == OPUS_RATE
     late = delay_ns and round(Fraction(delay_ns * OPUS_RATE, 1_000_000_000)) != found.pre_skip
     if kind != _AUDIO_TRACK or not 0 < number < 0x7F or not agree or late:
         raise NotPlain
@@ -459,13 +323,13 @@ def _seek_head(data: bytes, found: _Recording) -> None:
     """Where in the segment others are said to lie."""
     at = 0
     while at < len(data):
-        name, at = _number(data, at, marked=True)
-        size, at = _number(data, at)
+        name, at = number_at(data, at, marked=True)
+        size, at = number_at(data, at)
         if name == _SEEK:
-            entry = _children(data[at : at + size])
-            target, place = (_whole(entry.get(part, b"")) for part in (_SEEK_ID, _SEEK_PLACE))
+            entry = children(data[at : at + size])
+            target, place = (whole(entry.get(part, b"")) for part in (_SEEK_ID, _SEEK_PLACE))
             found.sought.append((target, place))
-        elif name not in _NOTHING:
+        elif name not in NOTHING:
             raise NotPlain
         at += size
 
@@ -481,8 +345,8 @@ def _tree(data: bytes) -> None:
     """Tags and what they consist of, none of which says anything of a length."""
     at = 0
     while at < len(data):
-        name, at = _number(data, at, marked=True)
-        size, at = _number(data, at)
+        name, at = number_at(data, at, marked=True)
+        size, at = number_at(data, at)
         if name not in _OF_TAGS or at + size > len(data):
             raise NotPlain
         if _OF_TAGS[name]:
@@ -490,25 +354,11 @@ def _tree(data: bytes) -> None:
         at += size
 
 
-def _whole(data: bytes) -> int:
-    """A whole number; of none, zero."""
-    if len(data) > NUMBER:
-        raise NotPlain
-    return int.from_bytes(data, "big")
-
-
-def _float(data: bytes) -> float:
-    """A number with a point of four or eight bytes; of none, zero."""
-    if len(data) not in (0, 4, 8):
-        raise NotPlain
-    return 0.0 if not data else float(struct.unpack(">f" if len(data) == 4 else ">d", data)[0])
-
-
-def _skip(window: _Window, size: int, _found: _Recording) -> None:
+def _skip(window: Window, size: int, _found: _Recording) -> None:
     window.skip(size)
 
 
-def _read(take: Callable[[bytes, _Recording], None]) -> Callable[[_Window, int, _Recording], None]:
+def _read(take: Callable[[bytes, _Recording], None]) -> Callable[[Window, int, _Recording], None]:
     return lambda window, size, found: take(window.content(size), found)
 
 
@@ -518,5 +368,5 @@ _READ = {
     _TRACKS: _read(_tracks),
     _TAGS: _read(_tags),
     _SEEK_HEAD: _read(_seek_head),
-} | dict.fromkeys((*_NOTHING, _CUES), _skip)
+} | dict.fromkeys((*NOTHING, _CUES), _skip)
 """What is done with an element of the segment that is no cluster."""

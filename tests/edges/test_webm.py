@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.audio import scan, webm
+from handlers.audio import ebml, scan, webm
 from handlers.model import AudioInfo, AudioUnreadable
 from tests.fuzz.targets import mutated
 from tests.support import audio
@@ -69,7 +69,7 @@ def test_one_that_is_larger_than_what_is_read_at_once_too(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = recorded(tmp_path / "a.webm", kind, times=4)
-    monkeypatch.setattr(webm, "CHUNK", 1000)
+    monkeypatch.setattr(ebml, "CHUNK", 1000)
     assert walked(data) == scanned(data)
 
 
