@@ -54,8 +54,9 @@ def page() -> Iterator[Any]:
 
 def decoded(data: bytes) -> int:
     """Samples that a decoder gives out."""
+    source: Any
     with av.open(io.BytesIO(data)) as source:
-        return sum(frame.samples for frame in source.decode(audio=0))
+        return sum(int(frame.samples) for frame in source.decode(audio=0))
 
 
 @pytest.mark.parametrize("way", WAYS)
