@@ -128,6 +128,8 @@ EVENTS: dict[str, str] = {
     "storage.abandoned": "an upload in parts that callspool began and nobody goes on with was given up",
     "storage.lost": "copies were found to be missing or to be something else, and are put again",
     "storage.released": "a copy in the local store was let go, for it is verified in S3",
+    "storage.archived": "a recording in S3 was given the storage class of old ones",
+    "storage.unarchived": "S3 does not give this recording the storage class of old ones; it stays as it is",
     "storage.drained": "a person had the local store's copies moved to S3",
     "storage.probed": "what a service can do was asked and is kept",
     "source.removed": "a source was removed, for storage has it and storage.after says so",

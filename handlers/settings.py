@@ -64,6 +64,13 @@ def _json_path(given: str) -> str:
     return given
 
 
+def _read_at_once(given: str) -> str:
+    """A storage class whose objects can be read whenever somebody asks: verified, fetched, played."""
+    if given in ("GLACIER", "DEEP_ARCHIVE"):
+        raise ValueError("is a class whose objects take hours to be read: callspool could not verify them; GLACIER_IR")
+    return given
+
+
 def _cron(given: str) -> str:
     from apscheduler.triggers.cron import CronTrigger
 
@@ -282,6 +289,8 @@ class S3Storage(Section):
     storage_class: str | None = None
     class_from_size: Size = 128 * 2**10
     class_from_age: Duration = timedelta(0)
+    archive_after: Duration | None = None
+    archive_class: Annotated[str, AfterValidator(_read_at_once)] = "GLACIER_IR"
     tags: Mapping[str, str] = {}
     checksums: Literal["auto", "on", "off"] = "auto"
     part_size: Annotated[Size, Field(ge=5 * 2**20, le=64 * 2**20)] = 8 * 2**20

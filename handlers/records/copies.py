@@ -50,6 +50,8 @@ class Copy(Placed):
     verified_at: datetime | None
     lost_at: datetime | None
     changed_at: datetime
+    storage_class: str = ""
+    """What it was given in S3 since it was put, or what it was refused; empty: what it was put with."""
 
 
 def storage_name(read: Reader, subject: int) -> tuple[str, str] | None:
@@ -122,6 +124,21 @@ def copies_stranded(read: Reader, reason: str, limit: int) -> tuple[Copy, ...]:
     """The oldest copies that were to move to S3 and cannot, for this reason."""
     rows = read.rows(
         f"{_TROUBLED} AND bound_for IS NOT NULL AND reason = ? ORDER BY intended_us, key LIMIT ?", (reason, limit)
+    )
+    return tuple(_copy_of(row) for row in rows)
+
+
+def copies_to_class(
+    read: Reader, bucket: str, classes: tuple[str, str], before: datetime, largest: int, limit: int
+) -> tuple[Copy, ...]:
+    """Recordings in a bucket that have neither of these classes, whose call ended, or else whose file was written
+    last, before that moment, of at most so many bytes; the oldest first."""
+    rows = read.rows(
+        "SELECT copy.* FROM copy INDEXED BY copy_by_class JOIN item ON item.id = item_id "
+        "LEFT JOIN recording ON recording.id = item_id WHERE copy.place = 's3' AND copy.role = 'audio' "
+        "AND copy.state = 'verified' AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size <= ? "
+        "AND coalesce(end_us, mtime_ns / 1000) <= ? ORDER BY coalesce(end_us, mtime_ns / 1000), key LIMIT ?",
+        (*classes, bucket, largest, micros(before), limit),
     )
     return tuple(_copy_of(row) for row in rows)
 
@@ -222,6 +239,7 @@ def _copy_of(row: Row) -> Copy:
         maybe_moment(row["verified_us"]),
         maybe_moment(row["lost_us"]),
         moment(row["changed_us"]),
+        row["storage_class"],
     )
 
 

@@ -44,6 +44,7 @@ class _Kept(Placed):
             "sha256": self.sha256,
             "size": self.size,
             "reason": "",
+            "storage_class": "",
             "intended_us": now_us,
             "changed_us": now_us,
             **more,
@@ -119,6 +120,20 @@ class CopyLost:
         where = (self.place, self.bucket, self.key)
         lost_us = micros(tx.now)
         _update(tx, _THIS, where, state="intended", proof="", reason=self.reason, bound_for=None, lost_us=lost_us)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyClassed:
+    """An object in S3 has this storage class now, or was refused one."""
+
+    bucket: str
+    key: str
+    storage_class: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down."""
+        where = ("s3", self.bucket, self.key)
+        tx.execute(f"UPDATE copy SET storage_class = ? WHERE {_THIS}", (self.storage_class, *where))
 
 
 @dataclass(frozen=True, slots=True)

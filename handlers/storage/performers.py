@@ -40,6 +40,11 @@ class InParts(Store, Protocol):
         """What lies under a key, if it is what was meant; None where nothing is there. Raises KeyConflict."""
         ...
 
+    def change_class(self, key: str, storage_class: str, sha256: str, size: int) -> None:
+        """Give an object another storage class. Raises Unacceptable where it is not what was meant, or cannot have
+        it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:

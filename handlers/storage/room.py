@@ -25,6 +25,7 @@ from daemon.contract import (
 from handlers import records
 from handlers.settings import StorageSettings, zone_of
 from handlers.storage.acts import acts
+from handlers.storage.archive import ARCHIVE, CLASS, Archive, ArchiveHandler, ClassPerformer, archive_now
 from handlers.storage.forget import traces
 from handlers.storage.handler import (
     ABANDON,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 SWEEP_AT = "*/5 * * * *"
+ARCHIVE_AT = "23 3 * * *"
 
 SUBJECTS: Mapping[str, Subject] = {
     STORE: Subject("call_id", "c"),
@@ -85,6 +87,7 @@ SUBJECTS: Mapping[str, Subject] = {
     SWEEP: Subject("subject", "sweep:"),
     ABANDON: Subject("subject", "abandon:"),
     PROBE: Subject("subject", "probe:"),
+    ARCHIVE: Subject("subject", "archive:"),
 }
 
 
@@ -121,6 +124,9 @@ def room(
     schedules = [Scheduled(SWEEP_AT, "UTC", JobSpec(SWEEP, "all"))]
     if service:
         schedules.append(Scheduled("17 * * * *", "UTC", JobSpec(PROBE, "s3")))
+    archive = archive_of(settings, s3)
+    if archive is not None:
+        schedules.append(Scheduled(ARCHIVE_AT, timezone, JobSpec(ARCHIVE, S3)))
     patience = Patience(tuple(settings.retry), 3)
     part_size, unasked = settings.s3.part_size, lambda: bool(service) and kept.says("put") == "unknown"
     return Room(
@@ -132,15 +138,16 @@ def room(
             SweepHandler(match_wait, bucket),
             AbandonHandler(bucket),
             ProbeHandler(service),
+            ArchiveHandler(archive),
         ),
         lanes=(
             Lane("storage", (STORE, LONE), workers=settings.workers),
-            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE), workers=2),
+            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE, ARCHIVE), workers=2),
         ),
         performers={**_performers(stores), ASK: AskPerformer(s3, kept, settings)},
         subjects=SUBJECTS,
         patience={STORAGE: patience, S3: patience},
-        acts=acts(places, service),
+        acts={**acts(places, service), "storage.archive": archive_now(archive)},
         redo={kind: redo(places, kind) for kind in (STORE, LONE)},
         status=lambda read: status(read, places),
         traces=partial(traces, local, s3),
@@ -166,6 +173,7 @@ def _performers(stores: Stores) -> dict[str, Performer]:
         RELEASE: ReleasePerformer(stores),
         REMOVE: RemovePerformer(stores),
         ABORT: AbortPerformer(stores),
+        CLASS: ClassPerformer(stores),
     }
 
 
@@ -183,6 +191,12 @@ def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
         layouts["s3"] = Layout(settings.s3.prefix, settings.s3.audio, settings.s3.transcripts)
         buckets["s3"] = s3.bucket
     return Places("local" if s3 is None else "s3", buckets, layouts)
+
+
+def archive_of(settings: StorageSettings, s3: InParts | None) -> Archive | None:
+    """What old recordings in S3 get; None where nothing is configured, or they belong into the local store."""
+    after = settings.s3.archive_after
+    return None if s3 is None or after is None else Archive(s3.bucket, after, settings.s3.archive_class)
 
 
 def status(read: Reader, places: Places) -> Fields:
@@ -216,6 +230,7 @@ def told(copy: records.Copy) -> Mapping[str, str | int | None]:
         "state": copy.state,
         "proof": copy.proof,
         "reason": copy.reason,
+        "class": copy.storage_class,
         "waits": None if copy.bound_for is None else "to move to S3",
     }
 

@@ -118,6 +118,29 @@ class S3Store:
         finally:
             body.close()
 
+    def change_class(self, key: str, storage_class: str, sha256: str, size: int) -> None:
+        """Have the service copy an object onto itself in another storage class; it keeps its metadata and tags. Raises
+        Unacceptable where another object lies there, or the service keeps no class of that name."""
+        before = self.head(key)
+        if int(before["ContentLength"]) != size or _metadata(before).get("sha256", sha256) != sha256:
+            raise KeyConflict("another object lies there")
+        if _class(before) == storage_class:
+            return
+        asked = {
+            "Key": key,
+            "CopySource": {"Bucket": self.bucket, "Key": key},
+            "CopySourceIfMatch": before["ETag"],
+            "MetadataDirective": "COPY",
+            "StorageClass": storage_class,
+            **self._encryption(),
+        }
+        self._service.call("copy_object", **asked)
+        after = self.head(key)
+        if int(after["ContentLength"]) != size:
+            raise Refused("S3 copied the object and it has another size now")
+        if _class(after) != storage_class:
+            raise Unacceptable("the service says yes to a storage class and keeps the one it had")
+
     def delete(self, key: str) -> None:
         """Delete it."""
         self._service.call("delete_object", Key=key)
@@ -221,13 +244,7 @@ class S3Store:
 
         Encryption with a key of one's own is never left out: a service that refuses it is refused.
         """
-        s3, asked = self._settings, dict[str, Any]()
-        if s3.encryption == "aws:kms":
-            asked["ServerSideEncryption"] = "aws:kms"
-            if s3.kms_key_id:
-                asked["SSEKMSKeyId"] = s3.kms_key_id
-        elif s3.encryption == "AES256" and self._kept.says("encryption") != "no":
-            asked["ServerSideEncryption"] = "AES256"
+        s3, asked = self._settings, self._encryption()
         large = described.kind == "audio" and described.size >= s3.class_from_size
         large = large or described.kind == "probe"
         old = described.age_s >= s3.class_from_age.total_seconds()
@@ -238,6 +255,13 @@ class S3Store:
 
             asked["Tagging"] = urlencode(s3.tags)
         return asked
+
+    def _encryption(self) -> dict[str, Any]:
+        s3 = self._settings
+        if s3.encryption == "aws:kms":
+            return {"ServerSideEncryption": "aws:kms", **({"SSEKMSKeyId": s3.kms_key_id} if s3.kms_key_id else {})}
+        plain = s3.encryption == "none" or self._kept.says("encryption") == "no"
+        return {} if plain else {"ServerSideEncryption": "AES256"}
 
     def checks(self, sha256: str, md5: bytes) -> dict[str, str]:
         """What lets the service see a byte that was flipped on the way."""
@@ -361,3 +385,8 @@ def _metadata(answer: Mapping[str, Any]) -> dict[str, str]:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
+
+
+def _class(answer: Mapping[str, Any]) -> str:
+    """An object's storage class by its HEAD, which leaves the usual one out."""
+    return str(answer.get("StorageClass") or "STANDARD")

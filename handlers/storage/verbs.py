@@ -113,6 +113,15 @@ def verbs(desk: Desk) -> typer.Typer:
         desk.show(answer, f"{answer['waiting']} object(s) {said}")
         return 0
 
+    @group.command("archive")
+    def archive(dry_run: DryRun = False) -> int:
+        """Give old recordings in S3 their storage class now, and not only at night."""
+        answer: Any = desk.act("storage.archive", {}, dry_run=dry_run)
+        here = not dry_run and desk.work({})
+        said = "would get" if dry_run else "got or were refused" if here else "get now"
+        desk.show(answer, f"{answer['objects']} recording(s), {answer['size_bytes']:,} bytes, {said} {answer['class']}")
+        return 0
+
     @group.command("list")
     def list_(
         subject: Annotated[str, typer.Argument(help="A call; none: all.")] = "",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from daemon.errors import ContentMoved, DeliveryError, Denied, NotSent, Refused, Throttled, Unanswered
+from daemon.errors import ContentMoved, DeliveryError, Denied, NotSent, Refused, Throttled, Unacceptable, Unanswered
 from handlers.storage.content import OfText
 from handlers.storage.kept import Kept
 from handlers.storage.local import LocalStore
@@ -231,6 +231,38 @@ def test_objects_are_encrypted_tagged_and_say_what_they_are(service: str, key: s
     assert tags == [{"Key": "team", "Value": "support"}]
     store.put(f"{key}.json", OfText(TEXT), described(TEXT))
     assert "StorageClass" not in client(service).head_object(Bucket=BUCKET, Key=f"{key}.json")
+
+
+def test_an_object_is_given_another_class_and_stays_what_it_is(service: str, key: str) -> None:
+    store = s3_store(service, tags={"team": "support"})
+    store.put(key, OfText(TEXT), described(TEXT))
+    before = client(service).head_object(Bucket=BUCKET, Key=key)
+    for _ in range(2):
+        store.change_class(key, "GLACIER_IR", described(TEXT).sha256, described(TEXT).size)
+        after = client(service).head_object(Bucket=BUCKET, Key=key)
+        assert after["StorageClass"] == "GLACIER_IR"
+        kept = ("Metadata", "ContentType", "ContentLength", "ServerSideEncryption")
+        assert [after[name] for name in kept] == [before[name] for name in kept]
+    assert client(service).get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"] == [{"Key": "team", "Value": "support"}]
+    assert client(service).get_object(Bucket=BUCKET, Key=key)["Body"].read() == TEXT.encode()
+
+
+def test_another_object_is_given_no_class(service: str, key: str) -> None:
+    store = s3_store(service)
+    store.put(key, OfText(TEXT), described(TEXT))
+    client(service).put_object(Bucket=BUCKET, Key=key, Body=b"another's")
+    with pytest.raises(KeyConflict):
+        store.change_class(key, "GLACIER_IR", described(TEXT).sha256, described(TEXT).size)
+    assert "StorageClass" not in client(service).head_object(Bucket=BUCKET, Key=key)
+
+
+def test_a_service_that_ignores_classes_is_told_from_one_that_keeps_them(proxy: Awkward, key: str) -> None:
+    store = s3_store(proxy.url)
+    store.put(key, OfText(TEXT), described(TEXT))
+    copied = b"<CopyObjectResult><ETag>x</ETag><LastModified>2026-01-01T00:00:00Z</LastModified></CopyObjectResult>"
+    proxy.answer = lambda one: (200, {}, copied) if "x-amz-copy-source" in one.headers else None
+    with pytest.raises(Unacceptable):
+        store.change_class(key, "GLACIER_IR", described(TEXT).sha256, described(TEXT).size)
 
 
 def test_encryption_that_is_refused_is_left_out_but_never_that_of_ones_own_key(proxy: Awkward, key: str) -> None:

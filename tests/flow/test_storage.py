@@ -277,11 +277,9 @@ def test_s3_away_across_a_restart_loses_nothing_and_moves_it_when_it_is_back(
     next((cloudy.folder / "uploads").rglob("*.ogg")).unlink()
     proxy.answer = lambda request: None
     with at_work(cloudy) as daemon:
-        gone = "SELECT 1 FROM copy WHERE reason = 'it is not in the local store'"
-        eventually(lambda: cloudy.rows(gone), "one that was to move is not there")
-        assert [one["fix"] for one in cloudy.ask("failures")["failures"]] == ["callspool verify --repair"]
-        assert cloudy.command("verify", "--repair").returncode == 0
+        daemon.wait_for("storage.lost")
         stored(daemon, cloudy, len(CALLS))
+        assert cloudy.ask("failures")["failures"] == [], "what was to move and is not there is put from its source"
     assert uploads(cloudy) == {}
     assert sorted(objects(service).values()) == sorted(local.values())
     assert cloudy.command("verify", "--deep", "100%").returncode == 0
@@ -322,3 +320,53 @@ def test_a_source_goes_only_after_its_call_is_verified_and_delivered(
     assert audio in objects(service).values()
     assert len(crm.calls) == 1
     assert cloudy.rows("SELECT fields FROM journal WHERE event = 'source.removed'")
+
+
+def test_old_recordings_are_given_the_class_of_the_archive_and_young_ones_and_papers_are_not(
+    cloudy: Site, service: str
+) -> None:
+    with at_work(cloudy) as daemon:
+        for call in CALLS:
+            call.drop(cloudy)
+        stored(daemon, cloudy, len(CALLS))
+        refused = cloudy.command("storage", "archive")
+        assert "no archive is configured" in refused.stderr
+    years = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "36500d"}
+    assert json.loads(cloudy.command("storage", "archive", "--json", **years).stdout)["objects"] == 0
+    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s"}
+    asked = json.loads(cloudy.command("storage", "archive", "--dry-run", "--json", **now).stdout)
+    assert (asked["objects"], asked["class"]) == (len(CALLS), "GLACIER_IR")
+    assert classes(service) == {"audio": {"STANDARD"}, "papers": {"STANDARD"}}
+    assert cloudy.command("storage", "archive", **now).returncode == 0
+    assert classes(service) == {"audio": {"GLACIER_IR"}, "papers": {"STANDARD"}}
+    assert json.loads(cloudy.command("storage", "archive", "--json", **now).stdout)["objects"] == 0
+    assert cloudy.command("verify", "--deep", "100%").returncode == 0
+    told = [
+        json.loads(row["fields"]) for row in cloudy.rows("SELECT fields FROM journal WHERE event = 'storage.archived'")
+    ]
+    assert len(told) == len(CALLS)
+
+
+def classes(url: str) -> dict[str, set[str]]:
+    """The storage classes of recordings, and of all the rest."""
+    found: dict[str, set[str]] = {"audio": set(), "papers": set()}
+    for one in client(url).list_objects_v2(Bucket=BUCKET)["Contents"]:
+        if ".callspool-probe" not in one["Key"]:
+            found["audio" if one["Key"].endswith((".ogg", ".wav", ".webm")) else "papers"].add(one["StorageClass"])
+    return found
+
+
+def test_a_class_that_the_service_refuses_is_told_once_and_everything_stays(cloudy: Site, proxy: Awkward) -> None:
+    refusal = b"<Error><Code>InvalidStorageClass</Code></Error>"
+    with at_work(cloudy) as daemon:
+        CALLS[0].drop(cloudy)
+        stored(daemon, cloudy, 1)
+    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s"}
+    proxy.answer = lambda one: (400, {}, refusal) if "x-amz-copy-source" in one.headers else None
+    for due in (1, 0):
+        assert json.loads(cloudy.command("storage", "archive", "--json", **now).stdout)["objects"] == due
+    assert len(cloudy.rows("SELECT 1 FROM journal WHERE event = 'storage.unarchived'")) == 1
+    proxy.answer = lambda _one: None
+    other = {**now, "CALLSPOOL_STORAGE__S3__ARCHIVE_CLASS": "STANDARD_IA"}
+    assert json.loads(cloudy.command("storage", "archive", "--json", **other).stdout)["objects"] == 1
+    assert cloudy.command("verify").returncode == 0
