@@ -13,11 +13,13 @@ This module imports libav and may only be used by the worker process.
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from itertools import islice
 from typing import Any, BinaryIO, TypeAlias
 
 import av
@@ -57,6 +59,21 @@ def measure(file: BinaryIO, container: str, demuxer: str, *, claims: bool) -> Au
     The demuxer is given, never guessed: libav's own guess would let a file that is really a playlist name others.
     Raises Unsupported for a codec libav cannot name, Unreadable where the file cannot be opened.
     """
+    if container == "mp4":
+        found = _measured(file, container, demuxer, _by_index, claims=claims)
+        if found is not None:
+            return found
+        file.seek(0)
+    found = _measured(file, container, demuxer, _sum, claims=claims)
+    assert found is not None
+    return found
+
+
+Way: TypeAlias = Callable[[BinaryIO, Any, Any, str], "_Sum | None"]
+"""How an opened file's packets are summed up; None where it is not for files like this."""
+
+
+def _measured(file: BinaryIO, container: str, demuxer: str, way: Way, *, claims: bool) -> AudioInfo | None:
     try:
         opened = av.open(file, format=demuxer, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
@@ -68,24 +85,28 @@ def measure(file: BinaryIO, container: str, demuxer: str, *, claims: bool) -> Au
         context: Any = stream.codec_context
         if context is None or not context.sample_rate:
             raise Unsupported(f"{container} with an audio codec that cannot be decoded here")
-        total = _sum(source, stream, context, container)
+        total = way(file, source, stream, container)
+        if total is None:
+            return None
         if len(source.streams.audio) > 1:
             total.flags.add("many_streams")
         return _info(source, stream, context, container, total, claims=claims)
 
 
-def _sum(source: Any, stream: Any, context: Any, container: str) -> _Sum:
-    total = _Sum()
+def _sum(file: BinaryIO, source: Any, stream: Any, container: str) -> _Sum:
+    """Every packet looked at."""
+    del file
+    total, context = _Sum(), stream.codec_context
     opus, matroska = context.name == "opus", container in {"webm", "matroska"}
     counted = matroska and not opus
     if opus and matroska:
-        _walk(source, stream, total, _opus_held(total, stream.time_base))
+        _walk(_packets(source, stream, total.flags), total, _opus_held(total, stream.time_base))
     elif counted:
-        _walk(source, stream, total, _decoding(context, total))
+        _walk(_packets(source, stream, total.flags), total, _decoding(context, total))
         total.counted += _decoded(context, None, total.flags)
         total.skipped = total.discarded = 0
     else:
-        total.durations = _walk(source, stream, total, _stated)
+        total.durations = _walk(_packets(source, stream, total.flags), total, _stated)
     if opus and not total.skipped:
         total.skipped = _pre_skip(context)
     if context.name == "flac" and total.newest is not None:
@@ -97,14 +118,13 @@ Held: TypeAlias = Callable[[Any], int]
 """What a packet holds, in the stream's unit."""
 
 
-def _walk(source: Any, stream: Any, total: _Sum, held: Held) -> int:
+def _walk(packets: Iterable[Any], total: _Sum, held: Held) -> int:
     """Look at every packet once: what it holds, and where the container's own clock puts it. An hour has hundreds of
     thousands of them, so this is one plain loop."""
-    first: int | None = None
+    first, end = total.first, total.end
     last: int | None = None
-    end: int | None = None
     durations = 0
-    for packet in _packets(source, stream, total.flags):
+    for packet in packets:
         if packet.is_corrupt:
             total.flags.add("truncated")
             continue
@@ -125,6 +145,58 @@ def _walk(source: Any, stream: Any, total: _Sum, held: Held) -> int:
             end = pts + duration
     total.first, total.end = first, end
     return durations
+
+
+ENDS = 16
+"""Packets at either end of a file that are looked at where its index tells of the others: the encoder's delay is taken
+from the first ones, its padding from the last."""
+
+
+def _by_index(file: BinaryIO, source: Any, stream: Any, container: str) -> _Sum | None:
+    """An AAC file's sum by its index, the packets at its ends looked at; None where that is not whole and plain: it is
+    fragmented, edited in the middle, out of order, or names what lies behind the file's end."""
+    del container
+    entries = stream.index_entries
+    count = len(entries)
+    plain = stream.codec_context.name == "aac" and count == stream.frames and count >= 4 * ENDS
+    if not plain or not _is_plain(entries, _size(file)):
+        return None
+    total = _Sum()
+    total.durations = _walk(islice(_packets(source, stream, total.flags), ENDS), total, _stated)
+    before, after = entries[ENDS - 1].timestamp, entries[count - ENDS].timestamp
+    if total.newest is None or total.newest.pts != before or total.flags:
+        return None
+    between = after - before - (total.newest.duration or 0)
+    source.seek(after, stream=stream)
+    packets = list(_packets(source, stream, total.flags))
+    if between < 0 or len(packets) != ENDS or packets[0].pts != after:
+        return None
+    total.durations += between + _walk(packets, total, _stated)
+    return None if total.flags else total
+
+
+def _is_plain(entries: Any, size: int) -> bool:
+    """Whether every entry lies in the file and is later than the one before it, and none but the first are left out."""
+    last: int | None = None
+    for place, entry in enumerate(entries):
+        time = entry.timestamp
+        if (last is not None and time <= last) or entry.pos + entry.size > size or not entry.size:
+            return False
+        if place >= ENDS and entry.flags != KEY:
+            return False
+        last = time
+    return True
+
+
+KEY = 1
+"""AVINDEX_KEYFRAME, and not AVINDEX_DISCARD_FRAME."""
+
+
+def _size(file: BinaryIO) -> int:
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
 
 
 def _stated(packet: Any) -> int:
