@@ -66,7 +66,7 @@ def _json_path(given: str) -> str:
 
 def _read_at_once(given: str) -> str:
     """A storage class whose objects can be read whenever somebody asks: verified, fetched, played."""
-    if given in ("GLACIER", "DEEP_ARCHIVE"):
+    if given.upper() in ("GLACIER", "DEEP_ARCHIVE"):
         raise ValueError("is a class whose objects take hours to be read: callspool could not verify them; GLACIER_IR")
     return given
 

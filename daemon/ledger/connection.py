@@ -74,17 +74,24 @@ def _connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection
     return connection
 
 
-def translate(error: sqlite3.Error) -> Exception:
-    """Our error for SQLite's, where ours says who must act; else the error itself."""
+def translate(error: sqlite3.Error, sql: str | None = None) -> Exception:
+    """Our error for SQLite's, where ours says who must act; else the error itself. A text that is none is damage where
+    ``sql`` reads it from a column; out of JSON SQLite makes one of any half of a surrogate pair."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerBusy("another program holds the ledger")
+    if sql is not None and "json" not in sql and str(error).startswith(NO_TEXT):
+        return _damaged()
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):  # the shared memory beside the WAL fails with IOERR
         return DiskFull(f"the disk under the ledger takes no more writes ({error})", fix="free space below state.dir")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(NO_TEXT):
-        return LedgerDamaged("the ledger's pages are damaged", fix="callspool run  (restores the newest daily copy)")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return _damaged()
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
         return ConfigInvalid(
             f"the ledger cannot be opened for writing ({error})", fix="check owner and mode of state.dir"
         )
     return error
+
+
+def _damaged() -> LedgerDamaged:
+    return LedgerDamaged("the ledger's pages are damaged", fix="callspool run  (restores the newest daily copy)")

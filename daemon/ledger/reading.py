@@ -158,7 +158,7 @@ class _Connection:
         try:
             return self.connection.execute(sql, args).fetchall()
         except sqlite3.Error as error:
-            ours = translate(error)
+            ours = translate(error, sql)
             if ours is error:
                 raise
             raise ours from error

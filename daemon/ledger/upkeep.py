@@ -65,10 +65,10 @@ def trouble_with(path: Path, check: Check = everything) -> str | None:
     except UnicodeDecodeError:  # SQLite repeats in its words what it found instead of a name
         return "malformed, in words that are no text"
     except sqlite3.DatabaseError as error:
-        ours = translate(error)
+        ours = translate(error, "")
         if isinstance(ours, LedgerDamaged):
             return str(ours)
-        if ours is error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # a schema that it cannot make out
             return str(error)
         raise
     return None if found == "ok" else found

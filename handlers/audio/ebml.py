@@ -94,17 +94,25 @@ def number_at(data: bytes, at: int, *, marked: bool = False) -> tuple[int, int]:
     return found if marked else found & ((1 << 7 * width) - 1), at + width
 
 
+def sized(data: bytes, at: int) -> tuple[int, int, int]:
+    """The id of the element at ``at``, and where its content begins and ends. Raises NotPlain where that is not said,
+    or not in ``data``."""
+    name, at = number_at(data, at, marked=True)
+    size, begin = number_at(data, at)
+    if size == (1 << 7 * (begin - at)) - 1 or begin + size > len(data):
+        raise NotPlain
+    return name, begin, begin + size
+
+
 def children(data: bytes) -> dict[int, bytes]:
     """What an element consists of, each at most once but for what is skipped anyhow."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
-        name, at = number_at(data, at, marked=True)
-        size, at = number_at(data, at)
-        if at + size > len(data) or (name in found and name not in NOTHING):
+        name, begin, at = sized(data, at)
+        if name in found and name not in NOTHING:
             raise NotPlain
-        found[name] = data[at : at + size]
-        at += size
+        found[name] = data[begin:at]
     return found
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import BinaryIO
 
-from handlers.audio.ebml import CLOCK_TICK_S, HEAD, NOTHING, NUMBER, Window, children, number_at, real, whole
+from handlers.audio.ebml import CLOCK_TICK_S, HEAD, NOTHING, NUMBER, Window, children, real, sized, whole
 from handlers.audio.failure import NotPlain
 from handlers.audio.opus import LONGEST_FRAME, OPUS_RATE, is_whole, opus_samples
 from handlers.model import AudioInfo
@@ -48,6 +48,9 @@ _OF_TAGS = {0x7373: True, 0x63C0: True, 0x67C8: True} | dict.fromkeys(
     (*NOTHING, 0x63C5, 0x63C4, 0x63C6, 0x63C9, 0x68CA, 0x63CA, 0x45A3, 0x447A, 0x4484, 0x4487, 0x4485), False
 )
 """Tag, Targets and SimpleTag hold others; UIDs, target's type, name, language, default, string and binary do not."""
+_TAG_NUMBERS = frozenset({0x63C5, 0x63C4, 0x63C6, 0x63C9, 0x68CA, 0x4484})
+DEEPEST = 4
+"""A tag in a tag in a tag: more than anybody writes."""
 _SEEK, _SEEK_ID, _SEEK_PLACE = 0x4DBB, 0x53AB, 0x53AC
 _DOC_TYPE, _LARGEST = 0x4282, {0x42F7: 1, 0x42F2: 4, 0x42F3: 8, 0x4285: 3}
 """Of the header: DocType, and the largest EBMLReadVersion, EBMLMaxIDLength, EBMLMaxSizeLength, DocTypeReadVersion."""
@@ -57,6 +60,10 @@ OPUS_HEAD = 19
 
 MILLISECOND, SLOWEST = (1_000_000).to_bytes(3, "big"), 1_000_000_000
 """Nanoseconds of the clock's unit: what it is where nothing is said, and the most that is plain."""
+LONGEST_PADDING = 1_000_000_000
+"""Nanoseconds, more than any packet lasts."""
+MOST_ELEMENTS = 1000
+"""Of a segment, but for its clusters."""
 LATEST = 1e9
 """Seconds that a plain clock may show, or a header claim."""
 _AUDIO_TRACK = 2
@@ -149,7 +156,10 @@ def _walk(window: Window, found: _Recording) -> None:
     while window.here < window.size:
         begins = window.here
         name, size = window.element()
-        lies.add((name, begins - found.segment))
+        if name != _CLUSTER:
+            lies.add((name, begins - found.segment))
+            if len(lies) > MOST_ELEMENTS:
+                raise NotPlain
         if name == _CLUSTER and seen >= {_HEADER, _SEGMENT, _TRACKS}:
             _cluster(window, size, found)
         elif name == _SEGMENT and seen == {_HEADER}:
@@ -266,7 +276,7 @@ def _group(children: dict[int, bytes], clock: int, found: _Recording) -> None:
     _block(children[_BLOCK], clock, found)
     padding = children.get(_DISCARD_PADDING, b"")
     discarded_ns = int.from_bytes(padding, "big", signed=True)
-    if discarded_ns < 0 or len(padding) > NUMBER:
+    if not 0 <= discarded_ns < LONGEST_PADDING or len(padding) > NUMBER:
         raise NotPlain
     found.discarded += (discarded_ns * OPUS_RATE + 500_000_000) // 1_000_000_000
 
@@ -323,35 +333,35 @@ def _seek_head(data: bytes, found: _Recording) -> None:
     """Where in the segment others are said to lie."""
     at = 0
     while at < len(data):
-        name, at = number_at(data, at, marked=True)
-        size, at = number_at(data, at)
+        name, begin, at = sized(data, at)
         if name == _SEEK:
-            entry = children(data[at : at + size])
+            entry = children(data[begin:at])
             target, place = (whole(entry.get(part, b"")) for part in (_SEEK_ID, _SEEK_PLACE))
             found.sought.append((target, place))
         elif name not in NOTHING:
             raise NotPlain
-        at += size
+        if len(found.sought) > MOST_ELEMENTS:
+            raise NotPlain
 
 
 def _tags(data: bytes, _found: _Recording) -> None:
     """What is said of it, which may be when it was recorded: libav reads that."""
     if b"creation_time" in data.lower():
         raise NotPlain
-    _tree(data)
+    _tree(data, DEEPEST)
 
 
-def _tree(data: bytes) -> None:
+def _tree(data: bytes, depth: int) -> None:
     """Tags and what they consist of, none of which says anything of a length."""
     at = 0
     while at < len(data):
-        name, at = number_at(data, at, marked=True)
-        size, at = number_at(data, at)
-        if name not in _OF_TAGS or at + size > len(data):
+        name, begin, at = sized(data, at)
+        if name not in _OF_TAGS or (name in _TAG_NUMBERS and at - begin > NUMBER):
             raise NotPlain
         if _OF_TAGS[name]:
-            _tree(data[at : at + size])
-        at += size
+            if not depth:
+                raise NotPlain
+            _tree(data[begin:at], depth - 1)
 
 
 def _skip(window: Window, size: int, _found: _Recording) -> None:

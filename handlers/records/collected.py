@@ -193,8 +193,8 @@ def by_part(read: Reader, counting: Counting, kind: Kind, part: Part) -> dict[st
         "WHERE r.group_key = collected.group_key LIMIT 1)",
         "number-prefix": "(SELECT substr(r.number, 1, 5) FROM recording AS r WHERE r.group_key = collected.group_key "
         "AND r.number IS NOT NULL LIMIT 1)",
-        "campaign": "(SELECT json_extract(c.document, '$.metadata.campaign') FROM pairing AS p JOIN conversation AS c "
-        "ON c.id = p.conversation_id WHERE p.group_key = collected.group_key)",
+        "campaign": "(SELECT CAST(json_extract(c.document, '$.metadata.campaign') AS BLOB) FROM pairing AS p "
+        "JOIN conversation AS c ON c.id = p.conversation_id WHERE p.group_key = collected.group_key)",
     }[part]
     rows = _rows(
         read,
@@ -204,9 +204,14 @@ def by_part(read: Reader, counting: Counting, kind: Kind, part: Part) -> dict[st
         _args(read, counting),
     )
     return {
-        str(row["part"]): Total(row["n"], row["ms"], row["size"], moment(row["first"]), moment(row["last"]))
+        _word(row["part"]): Total(row["n"], row["ms"], row["size"], moment(row["first"]), moment(row["last"]))
         for row in rows
     }
+
+
+def _word(part: object) -> str:
+    """A part's name; out of a document it may hold half of a surrogate pair, which is no text to SQLite."""
+    return part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part)
 
 
 def quarters(read: Reader, counting: Counting, kind: Kind) -> Iterator[tuple[datetime, int, int, int]]:

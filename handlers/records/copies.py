@@ -128,19 +128,43 @@ def copies_stranded(read: Reader, reason: str, limit: int) -> tuple[Copy, ...]:
     return tuple(_copy_of(row) for row in rows)
 
 
-def copies_to_class(
-    read: Reader, bucket: str, classes: tuple[str, str], before: datetime, largest: int, limit: int
-) -> tuple[Copy, ...]:
-    """Recordings in a bucket that have neither of these classes, whose call ended, or else whose file was written
-    last, before that moment, of at most so many bytes; the oldest first."""
-    rows = read.rows(
-        "SELECT copy.* FROM copy INDEXED BY copy_by_class JOIN item ON item.id = item_id "
-        "LEFT JOIN recording ON recording.id = item_id WHERE copy.place = 's3' AND copy.role = 'audio' "
-        "AND copy.state = 'verified' AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size <= ? "
-        "AND coalesce(end_us, mtime_ns / 1000) <= ? ORDER BY coalesce(end_us, mtime_ns / 1000), key LIMIT ?",
-        (*classes, bucket, largest, micros(before), limit),
-    )
-    return tuple(_copy_of(row) for row in rows)
+@dataclass(frozen=True, slots=True)
+class Unclassed:
+    """Recordings in a bucket that have neither of these classes, whose call ended, or else whose file was written last,
+    before that moment, of at least so many bytes."""
+
+    bucket: str
+    classes: tuple[str, str]
+    before: datetime
+    smallest: int
+
+    @property
+    def where(self) -> str:
+        """What the query goes on with."""
+        return (
+            "FROM copy INDEXED BY copy_by_class JOIN item ON item.id = item_id "
+            "LEFT JOIN recording ON recording.id = item_id WHERE copy.place = 's3' AND copy.role = 'audio' "
+            "AND copy.state = 'verified' AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size >= ? "
+            "AND coalesce(end_us, mtime_ns / 1000) <= ?"
+        )
+
+    @property
+    def args(self) -> tuple[object, ...]:
+        """The query's arguments."""
+        return (*self.classes, self.bucket, self.smallest, micros(self.before))
+
+
+def copies_to_class(read: Reader, wanted: Unclassed, limit: int) -> tuple[int, ...]:
+    """The items of such copies, the oldest first."""
+    order = "ORDER BY coalesce(end_us, mtime_ns / 1000), item_id LIMIT ?"
+    rows = read.rows(f"SELECT item_id {wanted.where} {order}", (*wanted.args, limit))
+    return tuple(row["item_id"] for row in rows)
+
+
+def count_to_class(read: Reader, wanted: Unclassed) -> tuple[int, int]:
+    """How many such copies there are, and their bytes."""
+    (row,) = read.rows(f"SELECT count(*) AS n, coalesce(sum(copy.size), 0) AS size {wanted.where}", wanted.args)
+    return row["n"], row["size"]
 
 
 def copy_counts(read: Reader) -> dict[str, Any]:

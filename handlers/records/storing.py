@@ -132,8 +132,7 @@ class CopyClassed:
 
     def write(self, tx: Tx) -> None:
         """Put it down."""
-        where = ("s3", self.bucket, self.key)
-        tx.execute(f"UPDATE copy SET storage_class = ? WHERE {_THIS}", (self.storage_class, *where))
+        _update(tx, _THIS, ("s3", self.bucket, self.key), storage_class=self.storage_class)
 
 
 @dataclass(frozen=True, slots=True)

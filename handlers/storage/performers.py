@@ -142,7 +142,12 @@ class PutPerformer(_Sure):
                 return verified(payload["subject"], stores.s3, one, stored, None), stored, "", list(ended)
         # What lies in our own folder under a call's own name is ours, also where an older ledger has forgotten it.
         over = one["over"] or one["role"] != "audio" or "lost_at" in one
-        stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=over)
+        try:
+            stored = stores.local.put(one["keys"]["local"], content, stores.described(one, None), over=over)
+        except KeyConflict as error:
+            if stores.s3 is None or stranded:
+                raise
+            raise NotSent(f"{reason}; and {error.reason}") from error  # S3 will take it when it is back
         bound = None if stores.s3 is None else dict(one)
         fact = verified(payload["subject"], stores.local, one, stored, bound)
         return fact, stored, reason, [Stranded(fact.key, reason)] if stranded else []

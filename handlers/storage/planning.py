@@ -145,7 +145,8 @@ class Planner:
         """The recording itself; its compressed copy where that alone is left of it, in folders and in storage."""
         standing = records.standing_for(self._read, item.id)
         copies = records.copies_of_item(self._read, item.id)
-        lost = any(copy.state != "verified" and copy.lost_at is not None for copy in copies)
+        home = (self._places.home, self._places.buckets[self._places.home])
+        lost = any(c.state != "verified" and c.lost_at is not None for c in copies if (c.place, c.bucket) == home)
         there = any(copy.state == "verified" for copy in copies) or records.is_witnessed(self._read, item.sha256)
         return item if standing == item.id or (there and not lost) else self._read.item(standing)
 

@@ -25,7 +25,17 @@ from daemon.contract import (
 from handlers import records
 from handlers.settings import StorageSettings, zone_of
 from handlers.storage.acts import acts
-from handlers.storage.archive import ARCHIVE, CLASS, Archive, ArchiveHandler, ClassPerformer, archive_now
+from handlers.storage.archive import (
+    ARCHIVE,
+    CLASS,
+    CLASSES,
+    CLASSIFY,
+    Archive,
+    ArchiveHandler,
+    ClassifyHandler,
+    ClassPerformer,
+    archive_now,
+)
 from handlers.storage.forget import traces
 from handlers.storage.handler import (
     ABANDON,
@@ -88,6 +98,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ABANDON: Subject("subject", "abandon:"),
     PROBE: Subject("subject", "probe:"),
     ARCHIVE: Subject("subject", "archive:"),
+    CLASSIFY: Subject("item", "r"),
 }
 
 
@@ -139,14 +150,16 @@ def room(
             AbandonHandler(bucket),
             ProbeHandler(service),
             ArchiveHandler(archive),
+            ClassifyHandler(archive),
         ),
         lanes=(
             Lane("storage", (STORE, LONE), workers=settings.workers),
-            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE, ARCHIVE), workers=2),
+            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE), workers=2),
+            Lane("storage.archive", (ARCHIVE, CLASSIFY), workers=2),
         ),
         performers={**_performers(stores), ASK: AskPerformer(s3, kept, settings)},
         subjects=SUBJECTS,
-        patience={STORAGE: patience, S3: patience},
+        patience={STORAGE: patience, S3: patience, CLASSES: patience},
         acts={**acts(places, service), "storage.archive": archive_now(archive)},
         redo={kind: redo(places, kind) for kind in (STORE, LONE)},
         status=lambda read: status(read, places),
@@ -196,7 +209,9 @@ def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
 def archive_of(settings: StorageSettings, s3: InParts | None) -> Archive | None:
     """What old recordings in S3 get; None where nothing is configured, or they belong into the local store."""
     after = settings.s3.archive_after
-    return None if s3 is None or after is None else Archive(s3.bucket, after, settings.s3.archive_class)
+    if s3 is None or after is None:
+        return None
+    return Archive(s3.bucket, after, settings.s3.archive_class, settings.s3.class_from_size)
 
 
 def status(read: Reader, places: Places) -> Fields:

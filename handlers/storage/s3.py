@@ -32,6 +32,11 @@ MEMORY = 32 << 20
 """Bytes of bodies held at once, over all threads."""
 
 
+HOURS_TO_READ = ("GLACIER", "DEEP_ARCHIVE")
+LARGEST_COPY, LARGEST_AGAIN = 5 << 30, 64 << 20
+"""Bytes of an object that S3 copies onto itself, and that is written again."""
+
+
 class S3Store:
     """Keys are whole, prefix and all. Safe to use from threads."""
 
@@ -119,13 +124,29 @@ class S3Store:
             body.close()
 
     def change_class(self, key: str, storage_class: str, sha256: str, size: int) -> None:
-        """Have the service copy an object onto itself in another storage class; it keeps its metadata and tags. Raises
-        Unacceptable where another object lies there, or the service keeps no class of that name."""
+        """Give an object another storage class; it keeps its metadata and tags. Amazon copies it onto itself; elsewhere
+        it is written again, since not every make keeps the bytes of what is copied onto itself (Ceph tracker 70746).
+        Raises Unacceptable where another object lies there, or it cannot have that class."""
         before = self.head(key)
         if int(before["ContentLength"]) != size or _metadata(before).get("sha256", sha256) != sha256:
             raise KeyConflict("another object lies there")
         if _class(before) == storage_class:
             return
+        if _class(before) in HOURS_TO_READ:
+            raise Unacceptable(f"it is in {_class(before)} already, where nobody reads it")
+        if self._service.custom:
+            self._write_again(key, storage_class, sha256, before)
+        else:
+            self._copy_onto_itself(key, storage_class, before)
+        after = self.head(key)
+        if int(after["ContentLength"]) != size:
+            raise Refused("S3 has the object in another size now")
+        if _class(after) != storage_class:
+            raise Unacceptable("the service says yes to a storage class and keeps the one it had")
+
+    def _copy_onto_itself(self, key: str, storage_class: str, before: Mapping[str, Any]) -> None:
+        if int(before["ContentLength"]) > LARGEST_COPY:
+            raise Unacceptable("it is larger than what S3 copies in one request")
         asked = {
             "Key": key,
             "CopySource": {"Bucket": self.bucket, "Key": key},
@@ -135,11 +156,29 @@ class S3Store:
             **self._encryption(),
         }
         self._service.call("copy_object", **asked)
-        after = self.head(key)
-        if int(after["ContentLength"]) != size:
-            raise Refused("S3 copied the object and it has another size now")
-        if _class(after) != storage_class:
-            raise Unacceptable("the service says yes to a storage class and keeps the one it had")
+
+    def _write_again(self, key: str, storage_class: str, sha256: str, before: Mapping[str, Any]) -> None:
+        size = int(before["ContentLength"])
+        if size > LARGEST_AGAIN:
+            raise Unacceptable("it is too large to be written again in one piece")
+        with self._budget.of(size):
+            with self.open(key) as file:
+                data = read_exactly(file, size)
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise KeyConflict("another object lies there")
+            described = Described(sha256, size, str(before.get("ContentType", "")), _metadata(before), "audio")
+            md5 = hashlib.md5(data, usedforsecurity=False).digest()
+            asked = {
+                "Key": key,
+                "Body": Body(data, sha256),
+                **self.headers(described),
+                **self.options(described),
+                **self.checks(sha256, md5),
+                "StorageClass": storage_class,
+            }
+            self._pacer.wait(size)
+            self._service.call("put_object", **asked)
+            self.sure(key, described)
 
     def delete(self, key: str) -> None:
         """Delete it."""

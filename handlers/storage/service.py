@@ -249,6 +249,7 @@ def _kind(status: int, code: str) -> Callable[..., DeliveryError]:
     by_code: dict[str, Callable[..., DeliveryError]] = {
         "NotImplemented": Unsupported,
         "InvalidStorageClass": Unsupported,
+        "InvalidObjectState": Unacceptable,
         "InvalidEncryptionAlgorithmError": Unsupported,
         "MissingContentLength": Unsupported,
         "RequestTimeout": Refused,

@@ -30,6 +30,14 @@ _HEADERS: Mapping[str, str] = {
 }
 """boto3's names of what is asked, and the headers that ask it."""
 
+_TOLD = {
+    "etag": "ETag",
+    "content-type": "ContentType",
+    "x-amz-server-side-encryption": "ServerSideEncryption",
+    "x-amz-storage-class": "StorageClass",
+}
+"""Headers of an answer, and boto3's names of them."""
+
 _METHODS: Mapping[str, str] = {"put_object": "PUT", "upload_part": "PUT", "head_object": "HEAD"}
 OFTEN = frozenset(_METHODS)
 """The requests that are made here."""
@@ -98,14 +106,10 @@ def _told(answer: Any) -> dict[str, Any]:
         lower = name.lower()
         if lower.startswith(_META):
             found["Metadata"][lower.removeprefix(_META)] = value
-        elif lower == "etag":
-            found["ETag"] = value
         elif lower == "content-length":
             found["ContentLength"] = int(value)
-        elif lower == "x-amz-server-side-encryption":
-            found["ServerSideEncryption"] = value
-        elif lower == "x-amz-storage-class":
-            found["StorageClass"] = value
+        elif lower in _TOLD:
+            found[_TOLD[lower]] = value
     _ = answer.content  # read to its end, so that the connection is used again
     return found
 

@@ -615,8 +615,29 @@ def test_a_text_that_is_none_is_damage_to_whoever_meets_it(tmp_path: Path) -> No
         pytest.raises(sqlite3.OperationalError) as met,
     ):
         other.execute("SELECT name FROM toy").fetchall()
-    assert isinstance(translate(met.value), LedgerDamaged)
-    assert "est" not in str(translate(met.value)), "what was in it may be anybody's name"
+    assert isinstance(translate(met.value, "SELECT name FROM toy"), LedgerDamaged)
+    assert "est" not in str(translate(met.value, "SELECT name FROM toy")), "what was in it may be anybody's name"
+
+
+def test_half_of_a_surrogate_pair_out_of_json_is_no_damage(house: Toy) -> None:
+    house.ledger.write("test.half", lambda tx: tx.execute("INSERT INTO meta VALUES ('half', '{\"a\": \"\\ud83c\"}')"))
+    sql = "SELECT json_extract(value, '$.a') FROM meta WHERE key = 'half'"
+    with house.ledger.view() as view, pytest.raises(sqlite3.OperationalError):
+        view.rows(sql)
+    assert upkeep.trouble_with(house.paths.ledger) is None
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY])
+def test_trouble_of_a_moment_is_no_damage(house: Toy, code: int) -> None:
+    """What is called damaged gives way to an older copy."""
+
+    def check(_connection: sqlite3.Connection) -> str:
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorcode = code
+        raise error
+
+    with pytest.raises(sqlite3.OperationalError):
+        upkeep.trouble_with(house.paths.ledger, check)
 
 
 def test_reading_a_damaged_ledger_says_so(tmp_path: Path) -> None:

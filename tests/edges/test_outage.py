@@ -91,18 +91,10 @@ class Site:
 
     def drop(self, number: int) -> None:
         """A recording of 3 kB that no call claims, known and due to be stored."""
-        path = self.recordings / f"call-{number:04d}.ogg"
         data = hashlib.sha256(str(number).encode()).digest() * 100
-        path.write_bytes(data)
-        sha256, found = hashlib.sha256(data).hexdigest(), path.stat()
-        self.dropped[sha256] = path.name
-        root = self.ledger.files.register_root("recordings", os.fsencode(self.recordings), 0)
-        stat = Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        name = os.fsencode(path.name)
-        settled = Settled(root.id, b"", name, stat, sha256, "recordings", "recording", path.name, path.name)
-        self.ledger.files.settle(settled).result()
-        with self.ledger.view() as view:
-            item = view.rows("SELECT id FROM item WHERE sha256 = ?", (sha256,))[0]["id"]
+        item = self.settle(f"call-{number:04d}.ogg", data)
+        path = self.recordings / f"call-{number:04d}.ogg"
+        self.dropped[hashlib.sha256(data).hexdigest()] = path.name
         audio = AudioInfo("ogg", "opus", 48_000, 1, 3.0, 3.0)
         known = Recording(
             item, path.name, f"r{item}", Side.MIXED, len(data), audio, None, None, None, None, None, None,
@@ -111,13 +103,23 @@ class Site:
         self.ledger.write("recording.known", lambda tx: RecordingKnown(known).write(tx))
         self.ledger.add_jobs([JobSpec(LONE, str(item))])
 
-    def take_away(self) -> None:
-        """Every recording is gone from its folder, and the ledger knows."""
-        names = [path.name for path in self.recordings.iterdir()]
-        for name in names:
-            (self.recordings / name).unlink()
+    def settle(self, name: str, data: bytes) -> int:
+        """A file in the folder, known to the ledger; returns its item."""
+        path = self.recordings / name
+        path.write_bytes(data)
+        sha256, found = hashlib.sha256(data).hexdigest(), path.stat()
         root = self.ledger.files.register_root("recordings", os.fsencode(self.recordings), 0)
-        self.ledger.files.vanish(root.id, b"", [os.fsencode(name) for name in names]).result()
+        stat = Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        settled = Settled(root.id, b"", os.fsencode(name), stat, sha256, "recordings", "recording", name, name)
+        self.ledger.files.settle(settled).result()
+        with self.ledger.view() as view:
+            return int(view.rows("SELECT id FROM item WHERE sha256 = ?", (sha256,))[0]["id"])
+
+    def take_away(self, name: str) -> None:
+        """A recording is gone from its folder, and the ledger knows."""
+        (self.recordings / name).unlink()
+        root = self.ledger.files.register_root("recordings", os.fsencode(self.recordings), 0)
+        self.ledger.files.vanish(root.id, b"", [os.fsencode(name)]).result()
 
     def pass_time(self, by: timedelta) -> None:
         """Let time pass, and what is due then be done."""
@@ -289,7 +291,7 @@ def test_what_nothing_holds_any_more_waits_for_a_person(tmp_path: Path, proxy: A
         site.pass_time(timedelta(minutes=1))
         (recording,) = site.rows("SELECT key FROM copy WHERE role = 'audio' AND place = 'local'")
         (tmp_path / "uploads" / recording["key"]).unlink()
-        site.take_away()
+        site.take_away("call-0001.ogg")
         proxy.answer = lambda _request: None
         site.pass_until(lambda: len(site.rows(BOUND)) == 1, "all but one has moved")
         site.pass_until(site.nothing_due, "all is done")
@@ -314,6 +316,51 @@ def test_other_bytes_under_a_copys_name_keep_no_other_from_moving(tmp_path: Path
         site.pass_until(site.nothing_due, "all is done")
     assert len(stored(proxy)) == 2 * OBJECTS
     assert path.read_bytes() == b"x" * changed["size"]
+
+
+def test_with_other_bytes_under_its_name_and_s3_away_once_more_it_waits_for_s3(tmp_path: Path, proxy: Awkward) -> None:
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        (changed,) = site.rows("SELECT * FROM copy WHERE role = 'audio' AND place = 'local'")
+        (tmp_path / "uploads" / changed["key"]).write_bytes(b"x" * changed["size"])
+        lost = "SELECT 1 FROM copy WHERE lost_us NOTNULL"
+        proxy.answer = lambda one: (500, {}, b"") if one.method == "PUT" and site.rows(lost) else None
+        site.pass_until(lambda: bool(site.rows(lost)), "it was seen to be something else")
+        site.pass_time(timedelta(minutes=5))
+        assert not site.rows("SELECT 1 FROM job WHERE state = 'parked'")
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: site.safe() == 1, "it is in S3")
+    assert len(stored(proxy)) == OBJECTS
+
+
+def test_what_was_put_again_stays_the_one_object_when_a_copy_takes_its_sources_place(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    site = Site(tmp_path, proxy.url)
+    proxy.answer = broken([(500, {}, b"")])
+    with site.at_work():
+        site.drop(1)
+        site.pass_time(timedelta(minutes=1))
+        (recording,) = site.rows("SELECT key, item_id FROM copy WHERE role = 'audio' AND place = 'local'")
+        (tmp_path / "uploads" / recording["key"]).unlink()
+        proxy.answer = lambda _request: None
+        site.pass_until(lambda: not site.rows(BOUND), "all has moved")
+        site.pass_until(site.nothing_due, "all is done")
+        before = stored(proxy)
+        copy = site.settle("call-0001.opus", b"opus" * 100)
+        replaced = "INSERT INTO compression (recording_id, state, name, sha256, size, original_size, copy_id, made_us) "
+        replaced += "SELECT ?, 'replaced', name, sha256, size, 3200, id, 1 FROM item WHERE id = ?"
+        values = (recording["item_id"], copy)
+        site.ledger.write("test.replaced", lambda tx: tx.execute(replaced, values))
+        site.take_away("call-0001.ogg")
+        site.clock.advance(timedelta(hours=1))
+        site.ledger.add_jobs([JobSpec(LONE, str(recording["item_id"]))])
+        site.pass_time(timedelta(minutes=1))
+    assert len(before) == OBJECTS
+    assert stored(proxy) == before
 
 
 def test_what_could_not_move_moves_when_a_person_has_it_tried_again(tmp_path: Path, proxy: Awkward) -> None:

@@ -17,7 +17,7 @@ from handlers.storage.kept import Kept
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe
-from handlers.storage.service import Credentials, s3_of
+from handlers.storage.service import Credentials, Service, s3_of
 from handlers.storage.store import Described, KeyConflict, KeyMissing, Store
 from tests.support.rclone import rclone as serve_rclone
 from tests.support.s3 import (
@@ -233,8 +233,14 @@ def test_objects_are_encrypted_tagged_and_say_what_they_are(service: str, key: s
     assert "StorageClass" not in client(service).head_object(Bucket=BUCKET, Key=f"{key}.json")
 
 
-def test_an_object_is_given_another_class_and_stays_what_it_is(service: str, key: str) -> None:
+@pytest.mark.parametrize("amazon", [False, True])
+def test_an_object_is_given_another_class_and_stays_what_it_is(
+    service: str, key: str, amazon: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amazon copies it onto itself; elsewhere it is written again."""
     store = s3_store(service, tags={"team": "support"})
+    if amazon:
+        monkeypatch.setattr(Service, "custom", False)
     store.put(key, OfText(TEXT), described(TEXT))
     before = client(service).head_object(Bucket=BUCKET, Key=key)
     for _ in range(2):
@@ -259,8 +265,7 @@ def test_another_object_is_given_no_class(service: str, key: str) -> None:
 def test_a_service_that_ignores_classes_is_told_from_one_that_keeps_them(proxy: Awkward, key: str) -> None:
     store = s3_store(proxy.url)
     store.put(key, OfText(TEXT), described(TEXT))
-    copied = b"<CopyObjectResult><ETag>x</ETag><LastModified>2026-01-01T00:00:00Z</LastModified></CopyObjectResult>"
-    proxy.answer = lambda one: (200, {}, copied) if "x-amz-copy-source" in one.headers else None
+    proxy.answer = lambda one: (200, {"ETag": '"x"'}, b"") if "x-amz-storage-class" in one.headers else None
     with pytest.raises(Unacceptable):
         store.change_class(key, "GLACIER_IR", described(TEXT).sha256, described(TEXT).size)
 

@@ -333,18 +333,20 @@ def test_old_recordings_are_given_the_class_of_the_archive_and_young_ones_and_pa
         assert "no archive is configured" in refused.stderr
     years = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "36500d"}
     assert json.loads(cloudy.command("storage", "archive", "--json", **years).stdout)["objects"] == 0
-    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s"}
+    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s", "CALLSPOOL_STORAGE__S3__CLASS_FROM_SIZE": "1KB"}
     asked = json.loads(cloudy.command("storage", "archive", "--dry-run", "--json", **now).stdout)
     assert (asked["objects"], asked["class"]) == (len(CALLS), "GLACIER_IR")
     assert classes(service) == {"audio": {"STANDARD"}, "papers": {"STANDARD"}}
-    assert cloudy.command("storage", "archive", **now).returncode == 0
-    assert classes(service) == {"audio": {"GLACIER_IR"}, "papers": {"STANDARD"}}
+    for wanted in ("GLACIER_IR", "STANDARD_IA", "GLACIER_IR", "STANDARD_IA", "GLACIER_IR"):
+        now["CALLSPOOL_STORAGE__S3__ARCHIVE_CLASS"] = wanted
+        assert cloudy.command("storage", "archive", **now).returncode == 0
+        assert classes(service) == {"audio": {wanted}, "papers": {"STANDARD"}}
     assert json.loads(cloudy.command("storage", "archive", "--json", **now).stdout)["objects"] == 0
     assert cloudy.command("verify", "--deep", "100%").returncode == 0
     told = [
         json.loads(row["fields"]) for row in cloudy.rows("SELECT fields FROM journal WHERE event = 'storage.archived'")
     ]
-    assert len(told) == len(CALLS)
+    assert len(told) == 5 * len(CALLS)
 
 
 def classes(url: str) -> dict[str, set[str]]:
@@ -361,8 +363,8 @@ def test_a_class_that_the_service_refuses_is_told_once_and_everything_stays(clou
     with at_work(cloudy) as daemon:
         CALLS[0].drop(cloudy)
         stored(daemon, cloudy, 1)
-    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s"}
-    proxy.answer = lambda one: (400, {}, refusal) if "x-amz-copy-source" in one.headers else None
+    now = {"CALLSPOOL_STORAGE__S3__ARCHIVE_AFTER": "0s", "CALLSPOOL_STORAGE__S3__CLASS_FROM_SIZE": "1KB"}
+    proxy.answer = lambda one: (400, {}, refusal) if "x-amz-storage-class" in one.headers else None
     for due in (1, 0):
         assert json.loads(cloudy.command("storage", "archive", "--json", **now).stdout)["objects"] == due
     assert len(cloudy.rows("SELECT 1 FROM journal WHERE event = 'storage.unarchived'")) == 1
