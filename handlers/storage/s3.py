@@ -212,7 +212,7 @@ class S3Store:
             asked = {"Prefix": prefix} | ({} if token is None else {"ContinuationToken": token})
             answer = self._service.call("list_objects_v2", **asked)
             for one in answer.get("Contents", ()):
-                yield Found(one["Key"], int(one["Size"]))
+                yield Found(one["Key"], int(one["Size"]), modified_at=one.get("LastModified"))
             token = answer.get("NextContinuationToken")
             if not answer.get("IsTruncated") or token is None:
                 return

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from daemon.errors import Unacceptable
@@ -23,11 +24,13 @@ from daemon.errors import Unacceptable
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies under a key. ``size`` is bytes; ``sha256`` is hex, None where the store keeps none with the object."""
+    """What lies under a key. ``size`` is bytes; ``sha256`` is hex, None where the store keeps none with the object;
+    ``modified_at`` is when it was written last by the store's own clock, which lists tell."""
 
     key: str
     size: int
     sha256: str | None = None
+    modified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
