@@ -255,7 +255,7 @@ class Daemon:
         if event.name == "clock.jumped" and self.watch is not None:
             self.watch.catch_up()
         wanted = [room.wakes[event.name] for room in self._house.rooms if event.name in room.wakes]
-        if wanted:
+        if wanted and self.runner is not None:
             due = self._clock.now() + WAKE_AFTER
             self.ledger.add_jobs_later([replace(job, due=due) for job in wanted])
 

@@ -17,7 +17,8 @@ from daemon.ledger.writer import micros
 
 FIX = (
     "callspool ledger adopt      takes all that lies in the folders as delivered already; or\n"
-    "callspool ledger redeliver  delivers what the ledger does not know (the CRM must know an id again)"
+    "callspool ledger redeliver  delivers what the ledger does not know (the CRM must know an id again);\n"
+    "callspool verify --deep 100% --repair  afterwards puts again what another ledger wrote over in storage"
 )
 
 

@@ -68,7 +68,7 @@ def trouble_with(path: Path, check: Check = everything) -> str | None:
         ours = translate(error, "")
         if isinstance(ours, LedgerDamaged):
             return str(ours)
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # a schema that it cannot make out
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR:  # a schema that it cannot make out
             return str(error)
         raise
     return None if found == "ok" else found

@@ -72,11 +72,17 @@ class WriteTx:
 
     def rows(self, sql: str, args: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Rows as this transaction sees them, its own changes included."""
-        return self._connection.execute(sql, args).fetchall()
+        try:
+            return self._connection.execute(sql, args).fetchall()
+        except sqlite3.OperationalError as error:
+            raise _damage_or(error, sql) from error
 
     def row(self, sql: str, args: Sequence[object] = ()) -> sqlite3.Row | None:
         """The first row, or None."""
-        found: sqlite3.Row | None = self._connection.execute(sql, args).fetchone()
+        try:
+            found: sqlite3.Row | None = self._connection.execute(sql, args).fetchone()
+        except sqlite3.OperationalError as error:
+            raise _damage_or(error, sql) from error
         return found
 
     def insert(self, sql: str, args: Sequence[object] = ()) -> int:
@@ -350,7 +356,15 @@ class Writer:
 
 def stops_everything(error: Exception) -> bool:
     """Whether an error inside a transaction is the ledger's own trouble rather than the transaction's."""
-    return isinstance(error, sqlite3.Error) and isinstance(translate(error), (DiskFull, LedgerBusy, LedgerDamaged))
+    return isinstance(error, LedgerDamaged) or (
+        isinstance(error, sqlite3.Error) and isinstance(translate(error), (DiskFull, LedgerBusy, LedgerDamaged))
+    )
+
+
+def _damage_or(error: sqlite3.OperationalError, sql: str) -> Exception:
+    """What is damage by what was read; the other errors are SQLite's still, for whoever commits."""
+    ours = translate(error, sql)
+    return ours if isinstance(ours, LedgerDamaged) else error
 
 
 def _refuse(batch: Sequence[_Queued], error: Exception) -> None:

@@ -156,7 +156,7 @@ def _walk(window: Window, found: _Recording) -> None:
     while window.here < window.size:
         begins = window.here
         name, size = window.element()
-        if name != _CLUSTER:
+        if name != _CLUSTER or found.first is None:  # browsers name the first one
             lies.add((name, begins - found.segment))
             if len(lies) > MOST_ELEMENTS:
                 raise NotPlain

@@ -187,16 +187,6 @@ def nowhere(read: Reader) -> tuple[int, ...]:
     return tuple(row["id"] for row in rows)
 
 
-def lost_papers(read: Reader, limit: int) -> tuple[int, ...]:
-    """Whose papers were lost and are not put again yet, those that were lost first."""
-    rows = read.rows(
-        "SELECT DISTINCT subject_id FROM copy INDEXED BY copy_lost WHERE state = 'intended' AND lost_us IS NOT NULL "
-        "AND item_id IS NULL ORDER BY lost_us LIMIT ?",
-        (limit,),
-    )
-    return tuple(row["subject_id"] for row in rows)
-
-
 def lost_copies_under_way(read: Reader) -> int:
     """How many copies were lost and are not put again yet, while calls are being stored, or will be by themselves."""
     rows = read.rows(

@@ -289,7 +289,7 @@ class LetGoHandler:
 @dataclass(frozen=True, slots=True)
 class SweepHandler:
     """Looks by the clock for what nobody woke: recordings that no call claims, sidecars that do not name the call's id
-    in the CRM yet, papers that were lost, copies that wait to move."""
+    in the CRM yet, copies that wait to move."""
 
     wait: timedelta
     bucket: str | None = None
@@ -301,7 +301,6 @@ class SweepHandler:
         lone = records.lone_recordings(read, read.now - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
-        then += dict.fromkeys(storing_job(read, subject) for subject in records.lost_papers(read, 500))
         if records.bound_copies(read, 1) or records.copies_stranded(read, NOT_HERE, 1):
             then.append(JobSpec(DRAIN, S3))
         if self.bucket is not None and _stale(read, self.bucket):

@@ -13,8 +13,6 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from handlers.settings import S3Storage
-
 NAME_BYTES = 180
 """Longest part of a key made from a name: ``_metadata.json`` and a hash still fit behind it (255 bytes, NAME_MAX)."""
 
@@ -55,12 +53,6 @@ class Layout:
 
     def _fill(self, template: str, names: Mapping[str, str]) -> str:
         return self.prefix + template.format_map(dict(names))
-
-
-def prefixes_of(s3: S3Storage) -> list[str]:
-    """The beginnings of keys in a bucket that are ours: the fixed beginnings of the layouts."""
-    begins = {s3.prefix + layout.partition("{")[0] for layout in (s3.audio, s3.transcripts)}
-    return sorted(one for one in begins if not any(one != other and one.startswith(other) for other in begins))
 
 
 def call_names(conversation: str, day: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
 from daemon.contract import sync_folder
@@ -130,8 +129,7 @@ class LocalStore:
                 if key.startswith(prefix) and not name.startswith(TEMPORARY):
                     status = os.lstat(path)
                     if stat.S_ISREG(status.st_mode):
-                        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-                        found.append(Found(key, status.st_size, modified_at=modified_at))
+                        found.append(Found(key, status.st_size))
         yield from sorted(found, key=lambda one: one.key)
 
     def drop_part(self, key: str) -> bool:

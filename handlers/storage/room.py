@@ -64,7 +64,7 @@ from handlers.storage.handler import (
 from handlers.storage.held import held
 from handlers.storage.info import INFO, PROCESS, Intake
 from handlers.storage.kept import Kept
-from handlers.storage.layout import Layout, prefixes_of
+from handlers.storage.layout import Layout
 from handlers.storage.local import LocalStore
 from handlers.storage.pace import Health, Hours
 from handlers.storage.performers import (
@@ -79,7 +79,6 @@ from handlers.storage.performers import (
 )
 from handlers.storage.planning import NOWHERE, Places
 from handlers.storage.probing import AskPerformer, check
-from handlers.storage.recheck import LOOK, RECHECK, LookPerformer, RecheckHandler
 from handlers.storage.repair import redo
 from handlers.storage.service import Credentials, s3_of
 from handlers.storage.witness import witnesses
@@ -100,7 +99,6 @@ SUBJECTS: Mapping[str, Subject] = {
     PROBE: Subject("subject", "probe:"),
     ARCHIVE: Subject("subject", "archive:"),
     CLASSIFY: Subject("item", "r"),
-    RECHECK: Subject("subject", "recheck:"),
 }
 
 
@@ -142,9 +140,6 @@ def room(
         schedules.append(Scheduled(ARCHIVE_AT, timezone, JobSpec(ARCHIVE, S3)))
     patience = Patience(tuple(settings.retry), 3)
     part_size, unasked = settings.s3.part_size, lambda: bool(service) and kept.says("put") == "unknown"
-    look = LookPerformer(
-        (local,) if s3 is None else (local, s3), {"local": ("",), "s3": prefixes_of(settings.s3)}, machine.view
-    )
     return Room(
         name="storage",
         handlers=(
@@ -156,15 +151,13 @@ def room(
             ProbeHandler(service),
             ArchiveHandler(archive),
             ClassifyHandler(archive),
-            RecheckHandler(),
         ),
         lanes=(
             Lane("storage", (STORE, LONE), workers=settings.workers),
-            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE, RECHECK), workers=2),
+            Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE), workers=2),
             Lane("storage.archive", (ARCHIVE, CLASSIFY), workers=2),
         ),
-        wakes=dict.fromkeys(("ledger.adopted", "ledger.redelivered"), JobSpec(RECHECK, "papers")),
-        performers={**_performers(stores), LOOK: look, ASK: AskPerformer(s3, kept, settings)},
+        performers={**_performers(stores), ASK: AskPerformer(s3, kept, settings)},
         subjects=SUBJECTS,
         patience={STORAGE: patience, S3: patience, CLASSES: patience},
         acts={**acts(places, service), "storage.archive": archive_now(archive)},

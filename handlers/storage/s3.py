@@ -33,8 +33,9 @@ MEMORY = 32 << 20
 
 
 HOURS_TO_READ = ("GLACIER", "DEEP_ARCHIVE")
-LARGEST_COPY, LARGEST_AGAIN = 5 << 30, 64 << 20
-"""Bytes of an object that S3 copies onto itself, and that is written again."""
+LARGEST_COPY, LARGEST_COPY_ELSEWHERE = 5 << 30, 4 << 20
+"""Bytes of an object that is copied onto itself: what S3 takes in one request; elsewhere what Ceph keeps in one piece,
+since it may lose the others then (tracker 70746)."""
 
 
 class S3Store:
@@ -124,9 +125,8 @@ class S3Store:
             body.close()
 
     def change_class(self, key: str, storage_class: str, sha256: str, size: int) -> None:
-        """Give an object another storage class; it keeps its metadata and tags. Amazon copies it onto itself; elsewhere
-        it is written again, since not every make keeps the bytes of what is copied onto itself (Ceph tracker 70746).
-        Raises Unacceptable where another object lies there, or it cannot have that class."""
+        """Give an object another storage class: the service copies it onto itself, with its metadata and tags. Raises
+        Unacceptable where another object lies there, or it cannot have that class."""
         before = self.head(key)
         if int(before["ContentLength"]) != size or _metadata(before).get("sha256", sha256) != sha256:
             raise KeyConflict("another object lies there")
@@ -134,10 +134,10 @@ class S3Store:
             return
         if _class(before) in HOURS_TO_READ:
             raise Unacceptable(f"it is in {_class(before)} already, where nobody reads it")
-        if self._service.custom:
-            self._write_again(key, storage_class, sha256, before)
-        else:
-            self._copy_onto_itself(key, storage_class, before)
+        largest = LARGEST_COPY_ELSEWHERE if self._service.custom else LARGEST_COPY
+        if size > largest:
+            raise Unacceptable(f"it is larger than the {largest >> 20} MB that are safely copied onto themselves there")
+        self._copy_onto_itself(key, storage_class, before)
         after = self.head(key)
         if int(after["ContentLength"]) != size:
             raise Refused("S3 has the object in another size now")
@@ -145,8 +145,6 @@ class S3Store:
             raise Unacceptable("the service says yes to a storage class and keeps the one it had")
 
     def _copy_onto_itself(self, key: str, storage_class: str, before: Mapping[str, Any]) -> None:
-        if int(before["ContentLength"]) > LARGEST_COPY:
-            raise Unacceptable("it is larger than what S3 copies in one request")
         asked = {
             "Key": key,
             "CopySource": {"Bucket": self.bucket, "Key": key},
@@ -156,29 +154,6 @@ class S3Store:
             **self._encryption(),
         }
         self._service.call("copy_object", **asked)
-
-    def _write_again(self, key: str, storage_class: str, sha256: str, before: Mapping[str, Any]) -> None:
-        size = int(before["ContentLength"])
-        if size > LARGEST_AGAIN:
-            raise Unacceptable("it is too large to be written again in one piece")
-        with self._budget.of(size):
-            with self.open(key) as file:
-                data = read_exactly(file, size)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise KeyConflict("another object lies there")
-            described = Described(sha256, size, str(before.get("ContentType", "")), _metadata(before), "audio")
-            md5 = hashlib.md5(data, usedforsecurity=False).digest()
-            asked = {
-                "Key": key,
-                "Body": Body(data, sha256),
-                **self.headers(described),
-                **self.options(described),
-                **self.checks(sha256, md5),
-                "StorageClass": storage_class,
-            }
-            self._pacer.wait(size)
-            self._service.call("put_object", **asked)
-            self.sure(key, described)
 
     def delete(self, key: str) -> None:
         """Delete it."""
@@ -212,7 +187,7 @@ class S3Store:
             asked = {"Prefix": prefix} | ({} if token is None else {"ContinuationToken": token})
             answer = self._service.call("list_objects_v2", **asked)
             for one in answer.get("Contents", ()):
-                yield Found(one["Key"], int(one["Size"]), modified_at=one.get("LastModified"))
+                yield Found(one["Key"], int(one["Size"]))
             token = answer.get("NextContinuationToken")
             if not answer.get("IsTruncated") or token is None:
                 return

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from daemon.errors import Unacceptable
@@ -24,13 +23,11 @@ from daemon.errors import Unacceptable
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies under a key. ``size`` is bytes; ``sha256`` is hex, None where the store keeps none with the object;
-    ``modified_at`` is when it was written last by the store's own clock, which lists tell."""
+    """What lies under a key. ``size`` is bytes; ``sha256`` is hex, None where the store keeps none with the object."""
 
     key: str
     size: int
     sha256: str | None = None
-    modified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from handlers.storage.audit import Audit, audit, settle
 from handlers.storage.content import BLOCK
 from handlers.storage.info import storage_info
 from handlers.storage.kept import Kept
-from handlers.storage.layout import prefixes_of
 from handlers.storage.local import LocalStore
 from handlers.storage.mending import audit_text, mend, mend_text
 from handlers.storage.pace import Hours
@@ -251,8 +250,10 @@ def info_text(found: Mapping[str, Any]) -> str:
 
 
 def _prefixes(settings: StorageSettings) -> dict[str, list[str]]:
-    """The beginnings of keys that are ours."""
-    return {"local": [""], "s3": prefixes_of(settings.s3)}
+    """The beginnings of keys that are ours: the fixed beginnings of the layouts."""
+    begins = {settings.s3.prefix + layout.partition("{")[0] for layout in (settings.s3.audio, settings.s3.transcripts)}
+    shortest = [one for one in begins if not any(one != other and one.startswith(other) for other in begins)]
+    return {"local": [""], "s3": sorted(shortest)}
 
 
 def _share(given: str) -> float:

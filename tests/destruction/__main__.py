@@ -26,7 +26,7 @@ from typing import Any
 from handlers.demo.crm import LoopbackCrm
 from tests.destruction.bucket import PROGRAM, Bucket
 from tests.destruction.faults import available
-from tests.destruction.verdict import Verdict, judge, judge_storage, open_calls, open_copies
+from tests.destruction.verdict import PATIENCE_S, Verdict, judge, judge_storage, open_calls, open_copies
 from tests.destruction.world import SETTINGS, World, in_own_mounts
 from tests.support.process import Site
 
@@ -128,7 +128,8 @@ def _calm(world: World, seconds: float) -> None:
 
 
 def _settle(world: World) -> None:
-    """No more faults: what is open is made good, the operator retrying what was parked."""
+    """No more faults: what is open is made good, the operator retrying what was parked; at last what other ledgers
+    wrote over in storage, as hold mode tells him to."""
     world.crm.behave()
     world.crm.release()
     deadline = time.monotonic() + QUIET_S
@@ -138,6 +139,9 @@ def _settle(world: World) -> None:
         world.site.command("retry", "--all")
         if world.bucket is not None:
             world.site.command("storage", "drain")
+    if world.bucket is not None:
+        world.site.patience_s = PATIENCE_S
+        world.site.command("verify", "--deep", "100%", "--repair")
 
 
 def _figures(world: World, done: Counter[str], took_s: float) -> dict[str, Any]:

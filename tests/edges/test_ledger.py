@@ -619,6 +619,21 @@ def test_a_text_that_is_none_is_damage_to_whoever_meets_it(tmp_path: Path) -> No
     assert "est" not in str(translate(met.value, "SELECT name FROM toy")), "what was in it may be anybody's name"
 
 
+def test_a_text_that_is_none_ends_the_process_where_a_transaction_reads_it(tmp_path: Path) -> None:
+    with toy(tmp_path, start=False) as house:
+        note(house, "newest")
+    garble_text(house.paths.ledger)
+    found = upkeep.trouble_with(house.paths.ledger)
+    assert found is not None
+    assert "est" not in found
+    with closing(sqlite3.connect(house.paths.ledger)) as other:
+        other.row_factory = sqlite3.Row
+        tx = WriteTx(other, "0" * 16, house.clock.now())
+        for read in (tx.rows, tx.row):
+            with pytest.raises(LedgerDamaged):
+                read("SELECT name FROM toy")
+
+
 def test_half_of_a_surrogate_pair_out_of_json_is_no_damage(house: Toy) -> None:
     house.ledger.write("test.half", lambda tx: tx.execute("INSERT INTO meta VALUES ('half', '{\"a\": \"\\ud83c\"}')"))
     sql = "SELECT json_extract(value, '$.a') FROM meta WHERE key = 'half'"

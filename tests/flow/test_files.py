@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,11 @@ def test_a_restart_in_the_middle_of_a_recording_takes_nothing_early(
 # ------------------------------------------------------------------------------------------------ what is no file
 
 
+def was_seen(site: Site, path: Path) -> bool:
+    """Whether callspool can tell of a file."""
+    return site.command("explain", str(path)).returncode == 0
+
+
 def test_what_is_empty_or_junk_or_no_file_is_never_sent_and_says_why(site: Site, crm: LoopbackCrm) -> None:
     folder = site.conversations
     with at_work(site) as daemon:
@@ -220,7 +226,10 @@ def test_what_is_empty_or_junk_or_no_file_is_never_sent_and_says_why(site: Site,
         FieldCall().drop(site)
         delivered(daemon, site)
         daemon.wait_for("job.parked")
-        states = {name: file_of(site, folder / name)["state"] for name in ("empty.json", "pipe.json", "link.json")}
+        names = ("empty.json", "pipe.json", "link.json")
+        for name in names:
+            eventually(partial(was_seen, site, folder / name), f"{name} was seen")
+        states = {name: file_of(site, folder / name)["state"] for name in names}
         assert states == {"empty.json": "empty", "pipe.json": "irregular", "link.json": "irregular"}
         (broken,) = failures(site).values()
         assert "JSON" in broken["reason"]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -375,33 +372,3 @@ def test_a_class_that_the_service_refuses_is_told_once_and_everything_stays(clou
     other = {**now, "CALLSPOOL_STORAGE__S3__ARCHIVE_CLASS": "STANDARD_IA"}
     assert json.loads(cloudy.command("storage", "archive", "--json", **other).stdout)["objects"] == 1
     assert cloudy.command("verify").returncode == 0
-
-
-def test_papers_that_another_ledger_wrote_since_are_put_again_after_hold_mode(cloudy: Site, service: str) -> None:
-    """A copy of the ledger is put back that knows what it wrote, and not what one that was older wrote over it."""
-    state = cloudy.folder / "state"
-    with at_work(cloudy) as daemon:
-        CALLS[0].drop(cloudy)
-        stored(daemon, cloudy, 1)
-        assert cloudy.command("ledger", "backup", str(cloudy.folder / "old.db")).returncode == 0
-        for call in CALLS[1:]:
-            call.drop(cloudy)
-        stored(daemon, cloudy, len(CALLS))
-        assert cloudy.command("ledger", "backup", str(cloudy.folder / "new.db")).returncode == 0
-    known = objects(service)
-    for copy in ("old.db", "new.db"):
-        shutil.copyfile(cloudy.folder / copy, state / "ledger.db")
-        (state / "ledger.beat").write_text("1000")  # as if a minute had passed since it was copied
-        with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
-            first = ledger.execute("SELECT min(subject_id) FROM copy").fetchone()
-            ledger.execute("UPDATE copy SET verified_us = verified_us - 20000000 WHERE subject_id != ?", first)
-        with at_work(cloudy) as daemon:
-            daemon.wait_for("daemon.held")
-            written = {} if copy == "old.db" else objects(service)
-            assert cloudy.command("ledger", "redeliver").returncode == 0
-            if copy == "new.db":
-                daemon.wait_for("storage.lost")
-            stored(daemon, cloudy, len(CALLS))
-    assert written != known, "the older ledger wrote papers of its own"
-    assert objects(service) == known
-    assert cloudy.command("verify", "--deep", "100%").returncode == 0
