@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 OPUS_RATE = 48_000
 """At which Opus counts, whatever rate it was made from (RFC 7845 section 4)."""
 
@@ -39,6 +41,13 @@ def opus_samples(start: bytes) -> int:
         return 0
     samples = _frame(start[0]) * (start[1] & 63)
     return samples if samples <= LONGEST_PACKET else 0
+
+
+def opus_held(start: bytes, unit: Fraction) -> tuple[int, int]:
+    """Samples at 48 kHz of the packet that begins with ``start``, and how many ``unit`` (seconds) that is, rounded up:
+    Matroska's clock counts whole ones."""
+    samples = opus_samples(start)
+    return samples, -(-samples * unit.denominator // (OPUS_RATE * unit.numerator))
 
 
 LONGEST_FRAME, MOST_FRAMES = 1275, 48

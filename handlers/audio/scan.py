@@ -28,7 +28,7 @@ import av.logging
 
 from handlers.audio.ebml import CLOCK_TICK_S
 from handlers.audio.failure import Unreadable, Unsupported
-from handlers.audio.opus import OPUS_RATE, opus_samples
+from handlers.audio.opus import OPUS_RATE, opus_held
 from handlers.model import AudioInfo
 
 av.logging.set_level(av.logging.PANIC)
@@ -221,9 +221,7 @@ def _opus_held(total: _Sum, unit: Fraction) -> Held:
         start = bytes(memoryview(packet)[:2])
         found = known.get(start)
         if found is None:
-            samples = opus_samples(start)
-            rounded_up = -(-samples * unit.denominator // (OPUS_RATE * unit.numerator))
-            found = known[start] = (samples, rounded_up)
+            found = known[start] = opus_held(start, unit)
         total.opus += found[0]
         return found[1]
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from handlers.audio.ebml import CLOCK_TICK_S, HEAD, NOTHING, NUMBER, Window, children, real, sized, whole
 from handlers.audio.failure import NotPlain
-from handlers.audio.opus import LONGEST_FRAME, OPUS_RATE, is_whole, opus_samples
+from handlers.audio.opus import LONGEST_FRAME, OPUS_RATE, is_whole, opus_held
 from handlers.model import AudioInfo
 
 _HEADER, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
@@ -104,10 +104,8 @@ class _Recording:
 
     def hold(self, start: bytes) -> tuple[int, int]:
         """What a packet holds that begins so."""
-        samples = opus_samples(start)
-        rounded_up = -(-samples * self.unit.denominator // (OPUS_RATE * self.unit.numerator))
-        self.held[start] = samples, rounded_up
-        return samples, rounded_up
+        found = self.held[start] = opus_held(start, self.unit)
+        return found
 
 
 def measure(file: BinaryIO, container: str) -> AudioInfo | None:
