@@ -64,9 +64,13 @@ def _json_path(given: str) -> str:
     return given
 
 
+HOURS_TO_READ = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes whose objects nobody can read at once."""
+
+
 def _read_at_once(given: str) -> str:
     """A storage class whose objects can be read whenever somebody asks: verified, fetched, played."""
-    if given.upper() in ("GLACIER", "DEEP_ARCHIVE"):
+    if given.upper() in HOURS_TO_READ:
         raise ValueError("is a class whose objects take hours to be read: callspool could not verify them; GLACIER_IR")
     return given
 

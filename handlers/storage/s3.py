@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from daemon.errors import ContentMoved, Refused, Unacceptable, Unanswered
-from handlers.settings import S3Storage
+from handlers.settings import HOURS_TO_READ, S3Storage
 from handlers.storage.budget import Budget
 from handlers.storage.content import digest_of, read_exactly
 from handlers.storage.kept import Kept
@@ -32,7 +32,6 @@ MEMORY = 32 << 20
 """Bytes of bodies held at once, over all threads."""
 
 
-HOURS_TO_READ = ("GLACIER", "DEEP_ARCHIVE")
 LARGEST_COPY, LARGEST_COPY_ELSEWHERE = 5 << 30, 4 << 20
 """Bytes of an object that is copied onto itself: what S3 takes in one request; elsewhere what Ceph keeps in one piece,
 since it may lose the others then (tracker 70746)."""

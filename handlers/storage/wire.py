@@ -32,7 +32,6 @@ _HEADERS: Mapping[str, str] = {
 
 _TOLD = {
     "etag": "ETag",
-    "content-type": "ContentType",
     "x-amz-server-side-encryption": "ServerSideEncryption",
     "x-amz-storage-class": "StorageClass",
 }
