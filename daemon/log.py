@@ -127,6 +127,7 @@ EVENTS: dict[str, str] = {
     "copy.recognised": "a compressed copy from before the ledger was made anew stands for its recording again",
     "storage.abandoned": "an upload in parts that callspool began and nobody goes on with was given up",
     "storage.lost": "copies were found to be missing or to be something else, and are put again",
+    "storage.superseded": "an original was let go in a store, where its compressed copy lies, verified",
     "storage.released": "a copy in the local store was let go, for it is verified in S3",
     "storage.archived": "a recording in S3 was given the storage class of old ones",
     "storage.unarchived": "S3 does not give this recording the storage class of old ones; it stays as it is",

@@ -310,6 +310,7 @@ class StorageSettings(Section):
     backend: Literal["auto", "local", "s3"] = "auto"
     after: Literal["keep", "remove"] = "keep"
     grace: Duration = timedelta(hours=24)
+    follow_compression: bool = True
     min_free: Size = 500 * 2**20
     workers: int = Field(default=4, ge=1, le=64)
     retry: Annotated[tuple[Timeout, ...], Field(min_length=1)] = (

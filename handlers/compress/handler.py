@@ -29,6 +29,9 @@ SWEEP = "compress"
 FILE = "compress.file"
 DAILY = "daily"
 DEST = "compress"
+FOLLOW = "storage_follow"
+"""The job by which storage follows, once an original is gone."""
+
 MOST = 10_000
 """Recordings that one sweep adds jobs for; the next takes what is left."""
 
@@ -229,7 +232,8 @@ class Compress:
             "size": known.original_size,
         }
         remove = Effect.of(REMOVE, str(known.recording_id), DEST, payload)
-        return Planned(effects=(*papers, remove, *self._logged(known, "removed original", {})))
+        gone = self._logged(known, "removed original", {})
+        return Planned(effects=(*papers, remove, *gone), then=(JobSpec(FOLLOW, str(known.recording_id)),))
 
     def _index(self, known: Compressed, change: Change) -> tuple[Effect, ...]:
         if self._papers.index is None:

@@ -283,6 +283,33 @@ def recording_of_copy(read: Reader, item_id: int) -> int:
     return recording_of_copy(read, int(rows[0]["recording_id"])) if rows else item_id
 
 
+def copies_made(read: Reader, recording_id: int) -> tuple[int, ...]:
+    """A recording's item and those of the copies that were made of it, each from the one before it."""
+    found = [recording_id]
+    while True:
+        rows = read.rows(
+            "SELECT copy_id FROM compression WHERE recording_id = ? AND copy_id IS NOT NULL "
+            "AND state IN ('verified', 'replaced')",
+            (found[-1],),
+        )
+        if not rows or rows[0]["copy_id"] in found:
+            return tuple(found)
+        found.append(int(rows[0]["copy_id"]))
+
+
+def awaits_copy(read: Reader, recording_id: int, since: datetime) -> bool:
+    """Whether a copy took an original's place after ``since``, and the watch has not seen yet that the one is gone and
+    the other there."""
+    chain = copies_made(read, recording_id)
+    rows = read.rows(
+        f"SELECT 1 FROM compression WHERE recording_id IN ({places(chain)}) AND state = 'replaced' "
+        "AND replaced_us > ? AND (copy_id IS NULL OR EXISTS (SELECT 1 FROM file WHERE item_id = recording_id "
+        "AND state = 'known' AND changed_us <= replaced_us))",
+        (*chain, micros(since)),
+    )
+    return bool(rows)
+
+
 def lies_there(read: Reader, item_id: int) -> bool:
     """Whether a file holds the item, and was not removed for a copy since it was last looked at."""
     return bool(read.rows(f"SELECT 1 WHERE {LIES.format('?1')}", (item_id,)))

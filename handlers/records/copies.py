@@ -15,6 +15,8 @@ from handlers.records.rows import maybe_moment, micros, moment
 from handlers.records.running import running
 
 Place = Literal["local", "s3"]
+CLASS_REFUSED = "refused "
+"""What the ledger puts before a storage class that an object was refused."""
 CopyState = Literal["intended", "verified", "conflict", "refused", "removed"]
 
 
@@ -52,6 +54,11 @@ class Copy(Placed):
     changed_at: datetime
     storage_class: str = ""
     """What it was given in S3 since it was put, or what it was refused; empty: what it was put with."""
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether it was given another class since it was put."""
+        return self.storage_class != "" and not self.storage_class.startswith(CLASS_REFUSED)
 
 
 def storage_name(read: Reader, subject: int) -> tuple[str, str] | None:
@@ -143,7 +150,8 @@ class Unclassed:
         """What the query goes on with."""
         return (
             "FROM copy INDEXED BY copy_by_class JOIN item ON item.id = item_id "
-            "LEFT JOIN recording ON recording.id = item_id WHERE copy.place = 's3' AND copy.role = 'audio' "
+            "LEFT JOIN recording ON recording.id = coalesce((SELECT recording_id FROM compression WHERE copy_id = item_id "
+            "LIMIT 1), item_id) WHERE copy.place = 's3' AND copy.role = 'audio' "
             "AND copy.state = 'verified' AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size >= ? "
             "AND coalesce(end_us, mtime_ns / 1000) <= ?"
         )
@@ -175,6 +183,17 @@ def copy_counts(read: Reader) -> dict[str, Any]:
         "waiting": {"objects": waiting.n, "bytes": waiting.size},
         "calls": running(read, "call stored")[""].n,
     }
+
+
+def outgrown(read: Reader, place: Place, bucket: str, limit: int) -> tuple[int, ...]:
+    """Recordings whose original made room on disk for its compressed copy, and lies in this place still."""
+    rows = read.rows(
+        "SELECT DISTINCT recording_id FROM compression JOIN copy ON item_id = recording_id WHERE compression.state = "
+        "'replaced' AND copy_id IS NOT NULL AND place = ? AND bucket = ? AND copy.state = 'verified' "
+        "AND (storage_class = '' OR storage_class LIKE ?) ORDER BY 1 LIMIT ?",
+        (place, bucket, f"{CLASS_REFUSED}%", limit),
+    )
+    return tuple(row["recording_id"] for row in rows)
 
 
 def nowhere(read: Reader) -> tuple[int, ...]:

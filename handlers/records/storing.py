@@ -107,6 +107,21 @@ class CopyRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class CopySuperseded:
+    """It was let go where it belonged, for another copy took its place. Wanted there again, it is put anew."""
+
+    place: Place
+    bucket: str
+    key: str
+    reason: str
+
+    def write(self, tx: Tx) -> None:
+        """Put it down, and when."""
+        where, gone_us = (self.place, self.bucket, self.key), micros(tx.now)
+        _update(tx, _THIS, where, state="removed", reason=self.reason, bound_for=None, lost_us=gone_us)
+
+
+@dataclass(frozen=True, slots=True)
 class CopyLost:
     """It was verified there, and is missing now or something else: to be put again."""
 

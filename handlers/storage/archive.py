@@ -45,7 +45,7 @@ class Archive:
 
 def refused(storage_class: str) -> str:
     """What the ledger says of an object that could not be given this class."""
-    return f"refused {storage_class}"
+    return f"{records.CLASS_REFUSED}{storage_class}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,24 +89,55 @@ def speaker_count(document: Mapping[str, Any] | None, sides: Sequence[Recording]
     return len(parted) or None
 
 
-def metadata(conversation: str, recording: Recording, item: Item, speakers: int | None) -> str:
+@dataclass(frozen=True, slots=True)
+class KeptRecording:
+    """A recording as storage holds it: ``item`` are the very bytes, ``original`` is what was taken in; another item
+    where a compressed copy took its place."""
+
+    recording: Recording
+    item: Item
+    original: Item
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a compressed copy."""
+        return self.item.id != self.original.id
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """Codec, container, hertz and channels of the bytes. Opus is heard at 48 kHz (RFC 7845, section 5.1)."""
+        audio = self.recording.audio
+        codec, container, rate = audio.codec, audio.container, audio.sample_rate
+        if self.is_copy:
+            codec, container, rate = "opus", "ogg", 48_000
+        return {"codec": codec, "container": container, "rate": rate, "channels": audio.channels}
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """Of a copy, which content it was made of."""
+        return {"original": {"sha256": self.original.sha256, "bytes": self.original.size}} if self.is_copy else {}
+
+
+def metadata(conversation: str, kept: KeptRecording, speakers: int | None) -> str:
     """``<stem>_metadata.json``."""
+    recording, item, form = kept.recording, kept.item, kept.form
     return _json(
         {
             "conversation_id": conversation,
-            "original_name": item.name,
+            "original_name": kept.original.name,
             "size": item.size,
             "sha256": item.sha256,
             "duration": round(recording.audio.media_s, 6),
             "speaker_count": speakers,
             "content_type": content_type(item.name),
-            "taken_at": stamp(item.first_seen_at),
+            "taken_at": stamp(kept.original.first_seen_at),
             "side": recording.side.value,
-            "codec": recording.audio.codec,
-            "sample_rate": recording.audio.sample_rate,
-            "channels": recording.audio.channels,
+            "codec": form["codec"],
+            "sample_rate": form["rate"],
+            "channels": form["channels"],
             "started_at": maybe_stamp(recording.start_at),
             "flags": list(recording.flags),
+            **kept.made_of,
         }
     )
 
@@ -116,21 +148,22 @@ def sidecar(
     name: str,
     call_id: str,
     conversation: Conversation | None,
-    audio: Sequence[tuple[Recording, Item, str]],
+    audio: Sequence[tuple[KeptRecording, str]],
     texts: Mapping[str, tuple[Item, str]],
     number: str | None,
     crm_id: str | None,
 ) -> str:
     """The call's own JSON, written last: what is in it lies there.
 
-    ``audio`` is each recording with its item and key; ``texts`` the items of transcript and lead with their keys. The
+    ``audio`` is each recording with its key; ``texts`` the items of transcript and lead with their keys. The
     caller's number is kept as a keyed hash; ``crm_id`` is the call's id in the CRM, once it has one.
     """
     started = conversation.start_at if conversation is not None else None
-    heard = [recording.start_at for recording, _, _ in audio if recording.start_at is not None]
+    recordings = [kept.recording for kept, _ in audio]
+    heard = [recording.start_at for recording in recordings if recording.start_at is not None]
     started = started or min(heard, default=None)
     ended = conversation.end_at if conversation is not None else None
-    longest = max((recording.audio.media_s for recording, _, _ in audio), default=None)
+    longest = max((recording.audio.media_s for recording in recordings), default=None)
     document = None if conversation is None else conversation.document
     return _json(
         {
@@ -146,8 +179,8 @@ def sidecar(
             "duration_s": None if longest is None else round(longest, 6),
             "duration_source": None if longest is None else "samples",
             "parties": {"caller": None if number is None else keyed_hash(host_id, number)},
-            "speakers": speaker_count(document, [recording for recording, _, _ in audio]),
-            "audio": [_audio(recording, item, key) for recording, item, key in audio],
+            "speakers": speaker_count(document, recordings),
+            "audio": [_audio(kept, key) for kept, key in audio],
             **{role: {"key": key, "sha256": item.sha256, "bytes": item.size} for role, (item, key) in texts.items()},
             "flags": list(conversation.flags) if conversation is not None else [],
             "producer": {"name": "callspool"},
@@ -155,18 +188,16 @@ def sidecar(
     )
 
 
-def _audio(recording: Recording, item: Item, key: str) -> dict[str, Any]:
+def _audio(kept: KeptRecording, key: str) -> dict[str, Any]:
     return {
-        "role": recording.side.value,
-        "codec": recording.audio.codec,
-        "container": recording.audio.container,
-        "rate": recording.audio.sample_rate,
-        "channels": recording.audio.channels,
-        "duration_s": round(recording.audio.media_s, 6),
-        "bytes": item.size,
-        "sha256": item.sha256,
+        "role": kept.recording.side.value,
+        **kept.form,
+        "duration_s": round(kept.recording.audio.media_s, 6),
+        "bytes": kept.item.size,
+        "sha256": kept.item.sha256,
         "key": key,
-        "flags": list(recording.flags),
+        "flags": list(kept.recording.flags),
+        **kept.made_of,
     }
 
 

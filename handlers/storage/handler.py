@@ -23,7 +23,7 @@ from handlers.storage.pace import Hours
 from handlers.storage.planning import NOWHERE, Places, Planner, Wanted, has_source, is_safe
 
 STORE, LONE, DRAIN, LET_GO, SWEEP, PROBE = "store", "store_lone", "drain", "let_go", "storage_sweep", "storage_probe"
-ABANDON = "storage_abandon"
+ABANDON, FOLLOW = "storage_abandon", "storage_follow"
 PUT, BEGIN, MOVE, RELEASE, REMOVE, ASK, ABORT = (
     "storage.put",
     "storage.begin",
@@ -94,7 +94,9 @@ class StoreHandler:
                 effects += self._effects(read, members, name, missing, started_at)
         if not effects:
             return Planned()
-        then = [JobSpec(DRAIN, S3)] if self.places.home == "s3" else []
+        outgrown = {copy.item for copy in planner.superseded([*audio, *papers, sidecar]) if copy.item is not None}
+        then = [JobSpec(FOLLOW, str(records.recording_of_copy(read, item))) for item in outgrown]
+        then += [JobSpec(DRAIN, S3)] if self.places.home == "s3" else []
         if self.unasked():
             then.append(JobSpec(PROBE, S3))
         if self.settings.after == "remove":

@@ -18,7 +18,7 @@ from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, r
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import NOT_HERE, LocalStore
 from handlers.storage.pace import Closed, Health, Hours
-from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored
+from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored, shows
 
 
 class InParts(Store, Protocol):
@@ -392,8 +392,7 @@ class RemovePerformer(_Sure):
         """Every file that holds the content. Raises NotSent where storage does not show it any more."""
         payload, stores = _payload(effect), self._stores
         store: Store | None = stores.s3 if payload["place"] == "s3" else stores.local
-        found = None if store is None else store.find(payload["key"])
-        if store is None or found is None or found.size != payload["size"] or found.sha256 not in _same(payload):
+        if store is None or not shows(store, payload["key"], payload["sha256"], payload["size"]):
             raise NotSent("storage does not show it as it was verified: its source stays")
         removed = 0
         while True:
@@ -427,10 +426,6 @@ def verified(
         stored.proof,
         bound,
     )
-
-
-def _same(payload: Mapping[str, Any]) -> tuple[str | None, str]:
-    return (None, payload["sha256"]) if payload["place"] == "local" else (payload["sha256"], payload["sha256"])
 
 
 def _unlink(path: bytes) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from urllib.parse import quote
 
 from daemon.contract import Item, Json, Reader
@@ -21,7 +22,7 @@ class Wanted:
 
     ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``lost_at``
     that the object was found to be missing or to be something else, and when, ``gone_at`` that its copy in another
-    place was gone before it could move.
+    place was gone before it could move, or that it was let go for a compressed copy.
     """
 
     role: str
@@ -58,12 +59,13 @@ class Wanted:
 class Places:
     """The places that are in use, each with the bucket that its copies are known by, and how things are called there.
 
-    ``home`` is where copies belong.
+    ``home`` is where copies belong; ``follow`` says that a compressed copy takes its original's place there too.
     """
 
     home: str
     buckets: Mapping[str, str]
     layouts: Mapping[str, Layout]
+    follow: bool = False
 
 
 class Planner:
@@ -76,18 +78,21 @@ class Planner:
         self._host_id = records.host_id(read)
         document = None if members.conversation is None else members.conversation.document
         self._speakers = documents.speaker_count(document, [recording for recording, _ in members.recordings])
-        self._recordings = tuple((recording, self._held(item)) for recording, item in members.recordings)
+        self._recordings = tuple(
+            documents.KeptRecording(recording, self._held(item), item) for recording, item in members.recordings
+        )
+        self._subjects = {members.subject, *members.versions, *(item.id for _, item in members.recordings)}
         self._audio_keys: dict[int, Mapping[str, str]] = {}
         self._stems: set[tuple[str, str]] = set()
 
     def audio(self) -> list[Wanted]:
         """The recordings."""
-        return [self._audio(recording, item) for recording, item in self._recordings]
+        return [self._audio(kept.recording, kept.item) for kept in self._recordings]
 
     def papers(self) -> list[Wanted]:
         """What is written about them, and what was said: metadata, transcript, the transcript's and the lead's own
         JSON. To be called after ``audio``."""
-        found = [self._metadata(recording, item) for recording, item in self._recordings]
+        found = [self._metadata(kept) for kept in self._recordings]
         conversation, transcript = self._members.conversation, self._members.transcript
         if conversation is not None and transcript is not None:
             text = documents.transcript_text(conversation.document)
@@ -112,12 +117,31 @@ class Planner:
             name=self.name,
             call_id=self._members.subject_name,
             conversation=self._members.conversation,
-            audio=[(recording, item, keys[item.id]) for recording, item in self._recordings],
+            audio=[(kept, keys[kept.item.id]) for kept in self._recordings],
             texts=texts,
             number=self._members.number,
             crm_id=self._crm_id(),
         )
         return self._written("sidecar", text, "application/json", self._audio_folder(f"{self.name}_call.json"))
+
+    def everything(self) -> list[Wanted]:
+        """All of it, in the order in which it is put."""
+        audio = self.audio()
+        papers = self.papers()
+        return [*audio, *papers, self.sidecar(audio, papers)]
+
+    def superseded(self, wanted: Sequence[Wanted]) -> list[records.Copy]:
+        """Of what lies where copies belong, the originals whose compressed copy is ``wanted`` in their stead, and
+        their metadata."""
+        keys = {one.keys[self._places.home] for one in wanted}
+        found: list[records.Copy] = []
+        for kept in self._recordings:
+            for earlier in self._before(kept.original.id, kept.item.id):
+                for copy in self._at_home(earlier):
+                    paper = records.copy_at(self._read, copy.place, copy.bucket, beside(copy.key, "_metadata.json"))
+                    known = paper is not None and (paper.role, paper.subject) == ("metadata", copy.subject)
+                    found += [copy, paper] if paper is not None and known else [copy]
+        return [copy for copy in found if copy.state == "verified" and copy.key not in keys]
 
     # ------------------------------------------------------------------------------------------------
 
@@ -142,18 +166,49 @@ class Planner:
         return None if call is None else call.call_id
 
     def _held(self, item: Item) -> Item:
-        """The recording itself; its compressed copy where that alone is left of it, in folders and in storage."""
+        """The recording itself; its compressed copy where storage is to follow, or where that alone is left of it, in
+        folders and in storage."""
         standing = records.standing_for(self._read, item.id)
-        copies = records.copies_of_item(self._read, item.id)
-        home = (self._places.home, self._places.buckets[self._places.home])
-        lost = any(c.state != "verified" and c.lost_at is not None for c in copies if (c.place, c.bucket) == home)
-        there = any(copy.state == "verified" for copy in copies) or records.is_witnessed(self._read, item.sha256)
-        return item if standing == item.id or (there and not lost) else self._read.item(standing)
+        earlier = self._before(item.id, standing)
+        if standing == item.id or self._follows(earlier, standing):
+            return self._read.item(standing)
+        there = (one for one in reversed(earlier) if self._is_there(one))
+        return self._read.item(next(there, standing))
+
+    def _follows(self, earlier: Sequence[int], standing: int) -> bool:
+        """Whether storage is to hold this copy instead of what it was made of, or does so already: that has to lie
+        there, so that it is known what the copy takes the place of. One that was given the archive's class stays."""
+        if any(copy.state == "verified" for copy in self._at_home(standing)):
+            return True
+        if not self._places.follow or not records.lies_there(self._read, standing):
+            return False
+        held = [copy for one in earlier for copy in self._at_home(one) if copy.state == "verified"]
+        return bool(held) and not any(copy.is_archived for copy in held)
+
+    def _is_there(self, item: int) -> bool:
+        """Whether storage holds an original, and it was not found to be lost, or let go, where it belongs."""
+        if any(copy.state != "verified" and copy.lost_at is not None for copy in self._at_home(item)):
+            return False
+        copies = records.copies_of_item(self._read, item)
+        verified = any(copy.state == "verified" for copy in copies)
+        return verified or records.is_witnessed(self._read, self._read.item(item).sha256)
+
+    def _before(self, recording: int, standing: int) -> list[int]:
+        """The items of a recording that were before ``standing``, oldest first."""
+        return list(takewhile(lambda one: one != standing, records.copies_made(self._read, recording)))
+
+    def _at_home(self, item: int) -> list[records.Copy]:
+        """What the ledger knows of an item's copies where they belong."""
+        home, bucket = self._places.home, self._places.buckets[self._places.home]
+        copies = records.copies_of_item(self._read, item)
+        return [copy for copy in copies if (copy.place, copy.bucket) == (home, bucket)]
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         keys = {}
         for place, layout in self._places.layouts.items():
             known = [c for c in records.copies_of_item(self._read, item.id) if self._is_mine(c, place)]
+            if item.id != recording.id:  # two recordings that sound the same may have one and the same copy
+                known = [copy for copy in known if copy.subject in self._subjects]
             key = layout.audio_key(self._names, item.name, item.sha256)
             keys[place] = known[0].key if known else self._free(place, key, item.sha256)
             stem = (place, beside(keys[place], "").lower())
@@ -177,9 +232,9 @@ class Planner:
     def _is_mine(self, copy: records.Copy, place: str) -> bool:
         return copy.place == place and copy.role == "audio" and copy.bucket == self._places.buckets[place]
 
-    def _metadata(self, recording: Recording, item: Item) -> Wanted:
-        text = documents.metadata(self.name, recording, item, self._speakers)
-        keys = {place: beside(key, "_metadata.json") for place, key in self._audio_keys[item.id].items()}
+    def _metadata(self, kept: documents.KeptRecording) -> Wanted:
+        text = documents.metadata(self.name, kept, self._speakers)
+        keys = {place: beside(key, "_metadata.json") for place, key in self._audio_keys[kept.item.id].items()}
         return self._written("metadata", text, "application/json", keys)
 
     def _transcript_keys(self, name: str) -> dict[str, str]:
@@ -226,9 +281,9 @@ class Planner:
         known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
         if known is None or known.state == "removed" or known.sha256 == sha256:
             return key
-        members = self._members
-        mine = {members.subject, *members.versions, *(item.id for _, item in members.recordings)}
-        return key if known.subject in mine else apart(key, hashlib.sha256(str(members.first).encode()).hexdigest())
+        if known.subject in self._subjects:
+            return key
+        return apart(key, hashlib.sha256(str(self._members.first).encode()).hexdigest())
 
     def _over(self, keys: Mapping[str, str], sha256: str) -> bool:
         """Whether the ledger knows of older content of this call under one of the keys, or one that was lost did."""
@@ -245,9 +300,11 @@ class Planner:
         when: dict[str, str] = {}
         for place, key in wanted.keys.items():
             known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
-            name, state = ("lost_at", "intended") if place == self._places.home else ("gone_at", "removed")
-            if known is not None and known.state == state and known.lost_at is not None:
-                when[name] = documents.stamp(known.lost_at)
+            if known is not None and known.lost_at is not None:
+                if known.state == "removed":
+                    when["gone_at"] = documents.stamp(known.lost_at)
+                elif known.state == "intended" and place == self._places.home:
+                    when["lost_at"] = documents.stamp(known.lost_at)
         return replace(wanted, lost_at=when.get("lost_at"), gone_at=when.get("gone_at"))
 
     @staticmethod
@@ -263,6 +320,13 @@ def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
         if found is not None and there and (place == places.home or found.bound_for is not None):
             return True
     return False
+
+
+def lies_at_home(read: Reader, places: Places, wanted: Wanted) -> bool:
+    """Whether a verified copy of this very object is where it belongs, and not only on its way there."""
+    home: records.Place = "s3" if places.home == "s3" else "local"
+    found = records.copy_at(read, home, places.buckets[home], wanted.keys[home])
+    return found is not None and found.state == "verified" and found.sha256 == wanted.sha256
 
 
 NOWHERE = "no file and no other copy holds its content: drop it again, then callspool verify --repair"

@@ -80,7 +80,4 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
 def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:
     """The keys under which it has something where copies belong."""
     members = members_of_call(read, int(job.key)) if job.kind == STORE else members_of_recording(read, int(job.key))
-    planner = Planner(places, members, read)
-    audio = planner.audio()
-    papers = planner.papers()
-    return {wanted.keys[places.home] for wanted in (*audio, *papers, planner.sidecar(audio, papers))}
+    return {wanted.keys[places.home] for wanted in Planner(places, members, read).everything()}

@@ -36,6 +36,14 @@ from handlers.storage.archive import (
     ClassPerformer,
     archive_now,
 )
+from handlers.storage.follow import (
+    FOLLOW_ALL,
+    SUPERSEDE,
+    SUPERSEDED,
+    FollowAllHandler,
+    FollowHandler,
+    SupersedePerformer,
+)
 from handlers.storage.forget import traces
 from handlers.storage.handler import (
     ABANDON,
@@ -43,6 +51,7 @@ from handlers.storage.handler import (
     ASK,
     BEGIN,
     DRAIN,
+    FOLLOW,
     LET_GO,
     LONE,
     MOVE,
@@ -88,6 +97,7 @@ if TYPE_CHECKING:
 
 SWEEP_AT = "*/5 * * * *"
 ARCHIVE_AT = "23 3 * * *"
+FOLLOW_AT = "43 4 * * *"
 
 SUBJECTS: Mapping[str, Subject] = {
     STORE: Subject("call_id", "c"),
@@ -99,6 +109,8 @@ SUBJECTS: Mapping[str, Subject] = {
     PROBE: Subject("subject", "probe:"),
     ARCHIVE: Subject("subject", "archive:"),
     CLASSIFY: Subject("item", "r"),
+    FOLLOW: Subject("item", "r"),
+    FOLLOW_ALL: Subject("subject", "follow:"),
 }
 
 
@@ -132,7 +144,10 @@ def room(
             kept.take(None if found is None else found[0])
 
     bucket = None if s3 is None else s3.bucket
-    schedules = [Scheduled(SWEEP_AT, "UTC", JobSpec(SWEEP, "all"))]
+    schedules = [
+        Scheduled(SWEEP_AT, "UTC", JobSpec(SWEEP, "all")),
+        Scheduled(FOLLOW_AT, timezone, JobSpec(FOLLOW_ALL, "all")),
+    ]
     if service:
         schedules.append(Scheduled("17 * * * *", "UTC", JobSpec(PROBE, "s3")))
     archive = archive_of(settings, s3)
@@ -151,15 +166,18 @@ def room(
             ProbeHandler(service),
             ArchiveHandler(archive),
             ClassifyHandler(archive),
+            FollowHandler(places),
+            FollowAllHandler(places),
         ),
         lanes=(
             Lane("storage", (STORE, LONE), workers=settings.workers),
             Lane("storage.upkeep", (DRAIN, LET_GO, SWEEP, ABANDON, PROBE), workers=2),
             Lane("storage.archive", (ARCHIVE, CLASSIFY), workers=2),
+            Lane("storage.follow", (FOLLOW, FOLLOW_ALL), workers=2),
         ),
         performers={**_performers(stores), ASK: AskPerformer(s3, kept, settings)},
         subjects=SUBJECTS,
-        patience={STORAGE: patience, S3: patience, CLASSES: patience},
+        patience={STORAGE: patience, S3: patience, CLASSES: patience, SUPERSEDED: patience},
         acts={**acts(places, service), "storage.archive": archive_now(archive)},
         redo={kind: redo(places, kind) for kind in (STORE, LONE)},
         status=lambda read: status(read, places),
@@ -187,6 +205,7 @@ def _performers(stores: Stores) -> dict[str, Performer]:
         REMOVE: RemovePerformer(stores),
         ABORT: AbortPerformer(stores),
         CLASS: ClassPerformer(stores),
+        SUPERSEDE: SupersedePerformer(stores),
     }
 
 
@@ -203,7 +222,7 @@ def places_of(settings: StorageSettings, s3: InParts | None) -> Places:
     if s3 is not None:
         layouts["s3"] = Layout(settings.s3.prefix, settings.s3.audio, settings.s3.transcripts)
         buckets["s3"] = s3.bucket
-    return Places("local" if s3 is None else "s3", buckets, layouts)
+    return Places("local" if s3 is None else "s3", buckets, layouts, settings.follow_compression)
 
 
 def archive_of(settings: StorageSettings, s3: InParts | None) -> Archive | None:

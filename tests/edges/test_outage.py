@@ -336,10 +336,11 @@ def test_with_other_bytes_under_its_name_and_s3_away_once_more_it_waits_for_s3(t
     assert len(stored(proxy)) == OBJECTS
 
 
-def test_what_was_put_again_stays_the_one_object_when_a_copy_takes_its_sources_place(
-    tmp_path: Path, proxy: Awkward
+@pytest.mark.parametrize("follow", [True, False])
+def test_what_was_put_again_is_one_object_when_a_copy_takes_its_sources_place(
+    tmp_path: Path, proxy: Awkward, follow: bool
 ) -> None:
-    site = Site(tmp_path, proxy.url)
+    site = Site(tmp_path, proxy.url, follow_compression=follow)
     proxy.answer = broken([(500, {}, b"")])
     with site.at_work():
         site.drop(1)
@@ -359,8 +360,11 @@ def test_what_was_put_again_stays_the_one_object_when_a_copy_takes_its_sources_p
         site.clock.advance(timedelta(hours=1))
         site.ledger.add_jobs([JobSpec(LONE, str(recording["item_id"]))])
         site.pass_time(timedelta(minutes=1))
-    assert len(before) == OBJECTS
-    assert stored(proxy) == before
+        after = stored(proxy)
+        assert len(before) == len(after) == OBJECTS
+        assert (after == before) is not follow
+        assert (b"opus" * 100 in after.values()) is follow
+        site.every_copy_lies_there()
 
 
 def test_what_could_not_move_moves_when_a_person_has_it_tried_again(tmp_path: Path, proxy: Awkward) -> None:

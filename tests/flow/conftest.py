@@ -9,6 +9,7 @@ import pytest
 
 from handlers.demo.crm import LoopbackCrm
 from tests.support.process import Site
+from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, awkward, client, moto
 
 
 @pytest.fixture
@@ -21,4 +22,35 @@ def crm() -> Iterator[LoopbackCrm]:
 def site(tmp_path: Path, crm: LoopbackCrm) -> Site:
     return Site(
         tmp_path, CRM_UPLOAD_URL=crm.upload_url, CRM_CALL_DATA_URL=crm.calls_url, DEFAULT_CAMPAIGN_ID="campaign-1"
+    )
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    with moto() as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(service: str) -> Iterator[Awkward]:
+    held = client(service)
+    for one in held.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        held.delete_object(Bucket=BUCKET, Key=one["Key"])
+    with awkward(service) as told:
+        yield told
+
+
+@pytest.fixture
+def cloudy(tmp_path: Path, crm: LoopbackCrm, proxy: Awkward) -> Site:
+    """A site whose storage is S3, named by the variables of the system before alone."""
+    return Site(
+        tmp_path,
+        CRM_UPLOAD_URL=crm.upload_url,
+        CRM_CALL_DATA_URL=crm.calls_url,
+        S3_BUCKET_NAME=BUCKET,
+        S3_ENDPOINT_URL=proxy.url,
+        AWS_ACCESS_KEY_ID=ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+        CALLSPOOL_STORAGE__RETRY="[200ms, 500ms]",
+        CALLSPOOL_STORAGE__S3__TIMEOUT="3s",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,72 +11,12 @@ import pytest
 
 from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import at_work, delivered
+from tests.flow.stored import objects, stored, uploads
 from tests.support.calls import FieldCall
-from tests.support.process import DaemonProcess, Site, eventually
-from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, awkward, client, moto
+from tests.support.process import Site, eventually
+from tests.support.s3 import BUCKET, Awkward, client
 
 CALLS = [FieldCall(nth, lead=nth == 0) for nth in range(3)]
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
-@pytest.fixture
-def proxy(service: str) -> Iterator[Awkward]:
-    held = client(service)
-    for one in held.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        held.delete_object(Bucket=BUCKET, Key=one["Key"])
-    with awkward(service) as told:
-        yield told
-
-
-@pytest.fixture
-def cloudy(tmp_path: Path, crm: LoopbackCrm, proxy: Awkward) -> Site:
-    """A site whose storage is S3, named by the variables of the system before alone."""
-    return Site(
-        tmp_path,
-        CRM_UPLOAD_URL=crm.upload_url,
-        CRM_CALL_DATA_URL=crm.calls_url,
-        S3_BUCKET_NAME=BUCKET,
-        S3_ENDPOINT_URL=proxy.url,
-        AWS_ACCESS_KEY_ID=ACCESS_KEY,
-        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
-        CALLSPOOL_STORAGE__RETRY="[200ms, 500ms]",
-        CALLSPOOL_STORAGE__S3__TIMEOUT="3s",
-    )
-
-
-def objects(url: str) -> dict[str, bytes]:
-    """Everything in the bucket, but what is asked there."""
-    held = client(url)
-    found = held.list_objects_v2(Bucket=BUCKET).get("Contents", ())
-    keys = [one["Key"] for one in found if ".callspool-probe" not in one["Key"]]
-    return {key: timeless(key, held.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in keys}
-
-
-def timeless(key: str, data: bytes) -> bytes:
-    """A sidecar without the id in the CRM, which it gains when it is written again after that was fixed."""
-    if not key.endswith("_call.json"):
-        return data
-    return json.dumps({name: value for name, value in json.loads(data).items() if name != "crm"}).encode()
-
-
-def uploads(site: Site) -> dict[str, bytes]:
-    """Everything in the local store."""
-    folder = site.folder / "uploads"
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {key: timeless(key, data) for key, data in found.items()}
-
-
-def stored(daemon: DaemonProcess, site: Site, count: int) -> None:
-    """Wait until so many calls are whole in storage and nothing is open."""
-    query = "SELECT count(DISTINCT subject_id) FROM copy WHERE role = 'sidecar' AND state = 'verified'"
-    eventually(lambda: site.rows(query) and site.rows(query)[0][0] >= count, f"{count} calls stored")
-    eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "nothing waits to move")
-    eventually(site.idle, "nothing is open")
 
 
 def test_without_a_word_of_configuration_every_call_lies_whole_in_uploads(site: Site) -> None:

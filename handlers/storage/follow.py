@@ -1,0 +1,140 @@
+"""Where a recording's compressed copy took the original's place on disk, storage follows: the copy is stored as the
+call's recording, the call's papers name it, and only once all of that lies verified where copies belong is the original
+let go there. ``storage.follow_compression: false`` keeps originals in storage.
+
+The order is that of compression itself, so that at every instant storage holds a verified recording that the call's
+sidecar names, or its original beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from daemon.contract import Effect, Event, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader, Receipt
+from daemon.errors import NotSent
+from handlers import records
+from handlers.records import Copy, CopySuperseded
+from handlers.storage.handler import FOLLOW, STORE, storing_job
+from handlers.storage.members import members_of_call, members_of_recording
+from handlers.storage.performers import Stores
+from handlers.storage.planning import Places, Planner, Wanted, is_safe, lies_at_home
+from handlers.storage.store import Store, shows
+
+FOLLOW_ALL = "storage_follow_all"
+SUPERSEDE = "storage.supersede"
+SUPERSEDED = "storage.superseded"
+"""A destination of its own: credentials that may not delete take copies all the same."""
+
+MOST = 50_000
+"""Recordings that one night adds jobs for; the next takes what is left."""
+
+SOON, LATER = timedelta(seconds=5), timedelta(hours=1)
+"""Until what is at work is looked at again, and what is on hold or waits to move to S3."""
+
+REASON = "its compressed copy took its place"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowAllHandler:
+    """Finds whose original made room for a copy that storage does not have yet. The key is ``all``."""
+
+    places: Places
+    kinds = (FOLLOW_ALL,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """A job for each."""
+        del job
+        if not self.places.follow:
+            return Planned()
+        home = self.places.home
+        found = records.outgrown(read, "s3" if home == "s3" else "local", self.places.buckets[home], MOST)
+        return Planned(then=tuple(JobSpec(FOLLOW, str(recording)) for recording in found))
+
+
+@dataclass(frozen=True, slots=True)
+class FollowHandler:
+    """Decides about one recording, whose original is gone from disk. The key is its id, or that of a copy of it."""
+
+    places: Places
+    kinds = (FOLLOW,)
+
+    def plan(self, job: Job, read: Reader) -> Outcome:
+        """Have the copy stored, then let the original go; each visit decides anew by what the ledger knows."""
+        recording = records.recording_of_copy(read, int(job.key))
+        if not self.places.follow:
+            return Planned()
+        if records.awaits_copy(read, recording, read.now - LATER):
+            return Postponed(read.now + SOON, "the watch has not taken in the compressed copy yet")
+        store = storing_job(read, recording)
+        subject = int(store.key)
+        members = members_of_call(read, subject) if store.kind == STORE else members_of_recording(read, subject)
+        planner = Planner(self.places, members, read)
+        wanted = planner.everything()
+        old = planner.superseded(wanted)
+        if not old:
+            return Planned()
+        if (why := records.hindrance(read, recording)) != "":
+            return Postponed(read.now + (SOON if why == "at work" else LATER), f"the call is not to be touched ({why})")
+        if not all(is_safe(read, self.places, one) for one in wanted):
+            return Planned(then=(store,))  # which comes back here
+        if not all(lies_at_home(read, self.places, one) for one in wanted):
+            return Postponed(read.now + LATER, "the copy waits to move to S3")
+        return Planned(effects=_effects(self.places, wanted, old))
+
+
+def _effects(places: Places, wanted: Sequence[Wanted], old: Sequence[Copy]) -> tuple[Effect, ...]:
+    """One for each object that goes, after which the recordings that stand there now are looked at."""
+    stand: list[Json] = [
+        {"key": one.keys[places.home], "sha256": one.sha256, "size": one.size} for one in wanted if one.role == "audio"
+    ]
+    return tuple(
+        Effect.of(
+            SUPERSEDE,
+            f"{copy.place}:{copy.key}",
+            SUPERSEDED,
+            {
+                "place": copy.place,
+                "bucket": copy.bucket,
+                "key": copy.key,
+                "item": copy.item,
+                "size": copy.size,
+                "sha256": copy.sha256,
+                "stand": stand,
+                "as_of": copy.changed_at.isoformat(),  # put there anew since, it is another effect
+            },
+        )
+        for copy in old
+    )
+
+
+class SupersedePerformer:
+    """Lets an original, or its metadata, go from a store."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def find(self, _effect: Effect, /) -> Receipt | None:
+        """Not known to be so: deleting again what is gone is fine."""
+        return None
+
+    def doubt(self, _effect: Effect, /) -> Literal["resend", "hold"]:
+        """Again."""
+        return "resend"
+
+    def perform(self, effect: Effect, /) -> Receipt:
+        """Delete it. Raises NotSent where the store does not show every recording of the call as it was verified."""
+        payload = cast("dict[str, Any]", effect.payload)
+        store: Store | None = self._stores.s3 if payload["place"] == "s3" else self._stores.local
+        if store is None or store.bucket != payload["bucket"]:
+            return Receipt({"superseded": False})  # another store is in use since
+        if not all(shows(store, one["key"], one["sha256"], one["size"]) for one in payload["stand"]):
+            raise NotSent("storage does not show the compressed copy as it was verified: the original stays there")
+        store.delete(payload["key"])
+        fields: dict[str, Json] = {"size_bytes": payload["size"], "dest": store.place, "reason": REASON}
+        if payload["item"] is not None:
+            fields["item"] = f"r{payload['item']}"
+        fact = CopySuperseded(payload["place"], store.bucket, payload["key"], REASON)
+        return Receipt({"superseded": True}, Event("storage.superseded", fields), (fact,))

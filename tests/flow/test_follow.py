@@ -1,0 +1,168 @@
+"""Where a compressed copy takes an original's place on disk, storage follows, and holds one or the other at every
+instant."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flow.steps import at_work, delivered
+from tests.flow.stored import objects, stored, uploads
+from tests.support import audio
+from tests.support.calls import FieldCall
+from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.s3 import Awkward, Request
+
+CALL = FieldCall(2, seconds=4)
+OLD = {
+    "CALLSPOOL_COMPRESS__TIERS": "[{after: 0s, bitrate: 32k}]",
+    "CALLSPOOL_COMPRESS__KEEP_ORIGINAL": "0s",
+    "CALLSPOOL_COMPRESS__WORKERS": "1",
+}
+SUPERSEDED = "SELECT key FROM copy WHERE state = 'removed' AND reason LIKE '%compressed copy%'"
+
+
+def drop(site: Site) -> Path:
+    """A call whose recording is a WAV file, which compression makes smaller."""
+    path = (site.recordings / CALL.recording_name).with_suffix(".wav")
+    part = path.with_name(f".{path.name}.part")
+    spoken = audio.talk([(0.4, 1.9), (2.4, 3.6)], int(CALL.seconds), rate=audio.RATE, noise_db=-60)
+    audio.encode(part, spoken, container="wav", codec="pcm_s16le")
+    part.rename(path)
+    CALL.drop_transcript(site)
+    return path
+
+
+def followed(site: Site, count: int = 2) -> bool:
+    """Whether so many objects, a recording and its metadata or the recording alone, were let go for a copy."""
+    return len(site.rows(SUPERSEDED)) >= count and site.idle()
+
+
+def sidecar(held: dict[str, bytes]) -> dict[str, Any]:
+    [found] = [json.loads(data) for key, data in held.items() if key.endswith("_call.json")]
+    return dict(found)
+
+
+def hold_to_the_end(site: Site, held: dict[str, bytes], before: bytes) -> None:
+    """One recording lies there, the copy, which the call's papers name; ledger and storage say the same."""
+    sounds = {key: data for key, data in held.items() if key.endswith((".wav", ".opus"))}
+    [(key, data)] = sounds.items()
+    [copy] = site.recordings.glob("*.opus")
+    assert key.endswith(".opus") and data == copy.read_bytes()
+    [told] = sidecar(held)["audio"]
+    assert (told["key"], told["bytes"], told["codec"], told["container"]) == (key, len(data), "opus", "ogg")
+    assert told["original"]["bytes"] == len(before)
+    papers = [json.loads(data) for key, data in held.items() if key.endswith("_metadata.json")]
+    assert [(paper["size"], paper["content_type"]) for paper in papers] == [(len(data), "audio/ogg")]
+    assert papers[0]["original_name"].endswith(".wav")
+    checked = site.command("verify", "--deep", "100%")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_in_the_local_store_the_copy_takes_the_originals_place(site: Site) -> None:
+    with at_work(site) as daemon:
+        path = drop(site)
+        before = path.read_bytes()
+        stored(daemon, site, 1)
+        delivered(daemon, site)
+    with at_work(site, **OLD) as daemon:
+        site.command("compress", **OLD)
+        told = daemon.wait_for("storage.superseded")
+        eventually(lambda: followed(site, 1), "storage to follow")
+    assert told["size_bytes"] == len(before)
+    assert not path.exists()
+    held = uploads(site)
+    hold_to_the_end(site, held, before)
+    fetched = site.folder / "fetched"
+    assert site.command("storage", "fetch", CALL.session_id, "--to", str(fetched)).returncode == 0
+    assert [path.read_bytes() for path in fetched.glob("*.opus")] == [held[sidecar(held)["audio"][0]["key"]]]
+
+
+def test_in_s3_a_recording_goes_only_after_the_papers_name_its_copy(cloudy: Site, proxy: Awkward, service: str) -> None:
+    gone: list[dict[str, bytes]] = []
+
+    def look(request: Request) -> None:
+        if request.method == "DELETE":
+            gone.append(objects(service))
+
+    with at_work(cloudy) as daemon:
+        path = drop(cloudy)
+        before = path.read_bytes()
+        stored(daemon, cloudy, 1)
+        delivered(daemon, cloudy)
+    was = objects(service)
+    assert before in was.values()
+    proxy.answer = look
+    with at_work(cloudy, **OLD):
+        cloudy.command("compress", **OLD)
+        eventually(lambda: followed(cloudy), "storage to follow")
+    assert len(gone) == 2, "the recording, and its metadata under the name of its hash"
+    for held in gone:
+        assert sidecar(held)["audio"][0]["key"].endswith(".opus")
+        assert sidecar(held)["audio"][0]["key"] in held
+    hold_to_the_end(cloudy, objects(service), before)
+
+
+def test_with_s3_away_the_original_stays_there_until_the_copy_has_moved(
+    cloudy: Site, proxy: Awkward, service: str
+) -> None:
+    with at_work(cloudy) as daemon:
+        before = drop(cloudy).read_bytes()
+        stored(daemon, cloudy, 1)
+        delivered(daemon, cloudy)
+    proxy.answer = lambda request: (503, {}, b"")
+    with at_work(cloudy, **OLD) as daemon:
+        cloudy.command("compress", **OLD)
+        daemon.wait_for("storage.fell_back")
+        copied = "SELECT 1 FROM copy WHERE role = 'audio' AND place = 'local' AND bound_for IS NOT NULL"
+        eventually(lambda: cloudy.rows(copied), "the copy to wait in the local store")
+        assert before in objects(service).values()
+        assert not cloudy.rows(SUPERSEDED)
+        proxy.answer = lambda request: None
+        eventually(lambda: not cloudy.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "all to move")
+    assert cloudy.command("storage", "drain", **OLD).returncode == 0
+    with at_work(cloudy, **OLD):
+        eventually(lambda: followed(cloudy), "storage to follow")
+    hold_to_the_end(cloudy, objects(service), before)
+
+
+def test_originals_stay_in_storage_where_they_are_to_stay(site: Site) -> None:
+    keep = {**OLD, "CALLSPOOL_STORAGE__FOLLOW_COMPRESSION": "false"}
+    with at_work(site) as daemon:
+        path = drop(site)
+        before = path.read_bytes()
+        stored(daemon, site, 1)
+        delivered(daemon, site)
+    held = uploads(site)
+    with at_work(site, **keep) as daemon:
+        site.command("compress", **keep)
+        daemon.wait_for("original.removed")
+        eventually(site.idle, "nothing is open")
+    assert not path.exists()
+    assert uploads(site) == held
+    assert before in held.values()
+    assert site.command("verify", "--deep", "100%").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "kill", ["storage.put.performed:2", "storage.supersede.performing:1", "storage.supersede.performed:1"]
+)
+def test_killed_on_the_way_the_end_is_the_same(kill: str, site: Site) -> None:
+    with at_work(site) as daemon:
+        before = drop(site).read_bytes()
+        stored(daemon, site, 1)
+        delivered(daemon, site)
+    armed = {**OLD, "CALLSPOOL_TRACE": str(site.folder / "trace"), "CALLSPOOL_TRACE_KILL": kill}
+    with site.daemon(**armed) as daemon:
+        daemon.wait_for("daemon.started")
+        site.command("compress", **OLD)
+        assert daemon.ended() == -signal.SIGKILL, f"{kill} was never passed"
+    sounds = [data for key, data in uploads(site).items() if key.endswith((".wav", ".opus"))]
+    assert before in sounds or [copy.read_bytes() for copy in site.recordings.glob("*.opus")] == sounds
+    with at_work(site, **OLD):
+        eventually(lambda: followed(site, 1), "storage to follow")
+    hold_to_the_end(site, uploads(site), before)
