@@ -14,7 +14,7 @@ from tests.flow.steps import at_work, delivered
 from tests.flow.stored import objects, stored, uploads
 from tests.support import audio
 from tests.support.calls import FieldCall
-from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.process import Site, eventually
 from tests.support.s3 import Awkward, Request
 
 CALL = FieldCall(2, seconds=4)
@@ -52,7 +52,8 @@ def hold_to_the_end(site: Site, held: dict[str, bytes], before: bytes) -> None:
     sounds = {key: data for key, data in held.items() if key.endswith((".wav", ".opus"))}
     [(key, data)] = sounds.items()
     [copy] = site.recordings.glob("*.opus")
-    assert key.endswith(".opus") and data == copy.read_bytes()
+    assert key.endswith(".opus")
+    assert data == copy.read_bytes()
     [told] = sidecar(held)["audio"]
     assert (told["key"], told["bytes"], told["codec"], told["container"]) == (key, len(data), "opus", "ogg")
     assert told["original"]["bytes"] == len(before)
