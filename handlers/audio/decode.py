@@ -66,3 +66,9 @@ def frames(source: Any, coded: Coded) -> Iterator[Any]:
                 coded.failed = True
     except (av.error.FFmpegError, ValueError, OverflowError):
         return
+
+
+def with_end(found: Iterator[Any]) -> Iterator[Any]:
+    """The frames, and then None, which has a resampler or an encoder give what it still holds."""
+    yield from found
+    yield None

@@ -10,7 +10,7 @@ This module imports libav and may only be used by the worker process.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ import av.error
 import av.logging
 
 from handlers.audio.closeness import BANDS, WINDOWS_A_SECOND, Side
-from handlers.audio.decode import Coded, frames
+from handlers.audio.decode import Coded, frames, with_end
 from handlers.audio.ogg import MADE_OF
 
 with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def encode(
     written = 0
     with av.open(source, format=demuxer, metadata_errors="replace") as given, av.open(out, "w", format="ogg") as made:
         resampler: Any = None
-        for frame in _with_end(frames(given, Coded())):
+        for frame in with_end(frames(given, Coded())):
             if resampler is None:
                 if frame is None:
                     raise ValueError("not one sample can be decoded")
@@ -68,11 +68,6 @@ def encode(
                 made.mux(stream.encode(piece))
         made.mux(stream.encode(None))
     return written
-
-
-def _with_end(frames_: Iterator[Any]) -> Iterator[Any]:
-    yield from frames_
-    yield None
 
 
 @dataclass(slots=True)
@@ -130,7 +125,7 @@ def heard(file: BinaryIO, demuxer: str) -> Side:
     listening = _Listening()
     with av.open(file, format=demuxer, metadata_errors="replace") as source:
         resampler: Any = av.AudioResampler(format="s16p", rate=RATE)
-        for frame in _with_end(frames(source, Coded())):
+        for frame in with_end(frames(source, Coded())):
             for piece in resampler.resample(frame):
                 size = piece.samples * _WIDTH
                 listening.hear([bytes(plane)[:size] for plane in piece.planes])

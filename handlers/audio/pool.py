@@ -266,13 +266,26 @@ class Prober:
 
         Raises AudioUnreadable where the source fails, AudioUnavailable where the workers are closed.
         """
+        return self._done(request, [source, other], media_s)
+
+    def join(
+        self, agent: int, customer: int, out: int, media_s: float, *, customer_later_s: float, bitrate: int
+    ) -> int | None:
+        """Have two sides made one stereo Opus file (descriptors; see ``stereo``); returns the samples of each channel,
+        None where the disk took no more. ``media_s`` is how long it will be. Raises what ``do`` raises."""
+        request = {"do": "join", "customer_later_s": customer_later_s, "bitrate": bitrate}
+        largest = int(bitrate * media_s / 8 * 2) + (1 << 20)
+        answer = self._done({**request, "largest": largest}, [agent, customer, out], 2 * media_s)
+        return answer.get("samples")
+
+    def _done(self, request: dict[str, Any], files: list[int], media_s: float) -> dict[str, Any]:
         deadline_s = self._base_deadline_s + media_s / SLOWEST_TIMES
         asked = {**request, "cpu_s": int(deadline_s) + 1}
         slot = self._idle.get()
         try:
             for _ in (1, 2):
                 try:
-                    answer = self._worker(slot).ask(asked, [source, other], deadline_s)
+                    answer = self._worker(slot).ask(asked, files, deadline_s)
                 except _Overran as error:
                     self._discard(slot)
                     raise Unreadable(f"it took longer than {deadline_s:.0f} s") from error

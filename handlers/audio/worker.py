@@ -5,7 +5,8 @@ file it is about (SCM_RIGHTS), so the worker needs no right to any path. It is a
 object on one line: with the measurement as soon as it is taken, and again once the recording was listened to. So a
 decoder that fails costs what it would have told, and no length. A refusal is the only answer, and so is the measurement
 where it is asked for alone (``deaf``). A request that says what
-to ``do`` comes with two open files and is answered once: ``encode`` writes the second, ``compare`` reads both. The
+to ``do`` comes with two open files and is answered once: ``encode`` writes the second, ``compare`` reads both;
+``join`` comes with three and writes the third. The
 process ends by itself when the other end closes, whatever became of the daemon.
 
 A hostile file can make a decoder loop, allocate or crash; that costs this process and one refused file. Limits are
@@ -117,6 +118,23 @@ class _Whole(io.FileIO):
         return len(memoryview(data))
 
 
+def joined(request: dict[str, Any], agent: BinaryIO, customer: BinaryIO, out: Any) -> dict[str, Any]:
+    """Make one stereo file of two sides; a side that fails is refused, a disk that fails is told as ``errno``."""
+    from handlers.audio.stereo import stereo
+
+    allow_cpu(int(request["cpu_s"]))
+    limit(resource.RLIMIT_FSIZE, int(request["largest"]))
+    how = {name: request[name] for name in ("customer_later_s", "bitrate")}
+    try:
+        return {"samples": stereo(agent, customer, out, **how)}
+    except AudioUnreadable as refusal:
+        return {"unreadable": refusal.reason}
+    except Exception as error:  # noqa: BLE001 as above
+        return {"unreadable": f"join failed ({type(error).__name__})"} if out.errno is None else {"errno": out.errno}
+    finally:
+        limit(resource.RLIMIT_FSIZE, 0)
+
+
 def _other(request: dict[str, Any], file: int) -> Any:
     """The second file of a request: to be written, or to be read."""
     return open(file, "rb") if request["do"] == "compare" else _Whole(file, "r+b")
@@ -163,10 +181,15 @@ def serve(link: socket.socket) -> None:
     """Say that the process is up, then answer requests until the other end closes."""
     link.sendall(b"{}\n")
     while True:
-        line, files, _, _ = socket.recv_fds(link, REQUEST_BYTES, 2)
+        line, files, _, _ = socket.recv_fds(link, REQUEST_BYTES, 3)
         if not line:
             return
         request = json.loads(line)
+        if request.get("do") == "join":
+            with open(files[0], "rb") as agent, open(files[1], "rb") as customer, _Whole(files[2], "r+b") as out:
+                reply_of_three = joined(request, agent, customer, out)
+            send(link, reply_of_three)
+            continue
         if "do" in request:
             with open(files[0], "rb") as source, _other(request, files[1]) as other:
                 reply_of_two = done(request, source, other)

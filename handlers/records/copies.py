@@ -152,7 +152,8 @@ class Unclassed:
             "FROM copy INDEXED BY copy_by_class JOIN item ON item.id = item_id "
             "LEFT JOIN recording ON recording.id = coalesce("
             "(SELECT recording_id FROM compression WHERE copy_id = item_id LIMIT 1), item_id) "
-            "WHERE copy.place = 's3' AND copy.role = 'audio' AND copy.state = 'verified' AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size >= ? "
+            "WHERE copy.place = 's3' AND copy.role = 'audio' AND copy.state = 'verified' "
+            "AND storage_class NOT IN (?, ?) AND bucket = ? AND copy.size >= ? "
             "AND coalesce(end_us, mtime_ns / 1000) <= ?"
         )
 

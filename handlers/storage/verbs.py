@@ -22,6 +22,7 @@ from handlers.storage.mending import audit_text, mend, mend_text
 from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe, findings
 from handlers.storage.service import Credentials, s3_of
+from handlers.storage.sides import join, sides_of
 from handlers.storage.store import Store
 
 if TYPE_CHECKING:
@@ -139,13 +140,19 @@ def verbs(desk: Desk) -> typer.Typer:
     def fetch(
         call: Call,
         to: Annotated[str, typer.Option("--to", help="The folder to put it in.")] = ".",
+        stereo: Annotated[
+            bool, typer.Option("--stereo", help="Also one file of both sides, agent left and customer right.")
+        ] = False,
         dry_run: DryRun = False,
     ) -> int:
         """Bring what storage has of a call into a folder, each file held against the ledger's hash."""
         shelves = Shelves.of(desk)
         with desk.read() as read:
             copies = [copy for copy in _copies(read, call) if copy.state == "verified"]
+            sides = sides_of(read, copies) if stereo else None
         fetched = _fetch(shelves, copies, to, dry_run=dry_run)
+        if sides is not None and not dry_run:
+            fetched.append(join(sides, to))
         desk.show(fetched, "\n".join(f"{one['file']}  {one['size']:,} bytes" for one in fetched))
         return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from handlers.demo.crm import LoopbackCrm
 from tests.flow.steps import at_work, delivered, failures
-from tests.support.audio import RATE, make_wav
+from tests.support.audio import RATE, decoded_samples, make_wav
 from tests.support.calls import FieldCall, put_json
 from tests.support.process import DaemonProcess, Site, eventually
 
@@ -119,6 +120,13 @@ def test_two_sides_of_one_conversation_are_one_call(site: Site, crm: LoopbackCrm
     (body,) = bodies(crm)
     assert body["callDetails"]["recordingUrl"] == urls[f"{UUID}_agent.wav"]
     assert body["callDetails"]["recordingDuration"] == 3
+    fetched = site.folder / "fetched"
+    told = site.ask("storage", "fetch", call.session_id, "--to", str(fetched), "--stereo")[-1]
+    assert told["media_s"] == pytest.approx(3.0 + abs(told["customer_later_s"]), abs=1e-4)
+    assert told["file"] == str(fetched / f"{call.session_id}_stereo.opus")
+    assert told["size"] == os.path.getsize(told["file"])
+    assert decoded_samples(Path(told["file"])) == round(told["media_s"] * RATE)
+    assert sorted(path.suffix for path in fetched.iterdir()) == [".json"] * 4 + [".opus", ".txt"] + [".wav"] * 2
 
 
 def drop_twins(site: Site, daemon: DaemonProcess) -> None:
