@@ -174,11 +174,23 @@ PLAIN: Mapping[str, tuple[Mapping[str, object], str, str]] = {
 that make a text of the answer."""
 
 
+def _join(agent: int, customer: int, out: int, media_s: float, *, customer_later_s: float, bitrate: int) -> int | None:
+    """Two sides made one stereo file; see ``Prober.join``."""
+    from handlers.audio.pool import Prober
+
+    with Prober(1) as prober:
+        return prober.join(agent, customer, out, media_s, customer_later_s=customer_later_s, bitrate=bitrate)
+
+
+LENT: Mapping[str, Mapping[str, object]] = {"storage": {"join": _join}}
+"""What a room's verbs use of another room, by the first of their names."""
+
+
 def verbs(desk: Desk, wanted: str | None = None) -> tuple[tuple[str | None, typer.Typer], ...]:
     """The rooms' verbs, each group under its name; under None those that stand beside the machine's own. Of one verb
     that is ``wanted`` only its room is loaded. Needs no configuration."""
     return tuple(
-        (names[0] if grouped else None, getattr(import_module(module), made)(desk))
+        (names[0] if grouped else None, getattr(import_module(module), made)(desk, **LENT.get(names[0], {})))
         for names, module, made, grouped in VERBS
         if wanted is None or wanted in names
     )

@@ -79,6 +79,7 @@ from handlers.records.compression import (
     file_names,
     folders_of,
     is_copy,
+    is_shared,
     item_of_source,
     lies_there,
     made_anew,
@@ -117,6 +118,7 @@ from handlers.records.copies import (
     storage_name,
     storage_names,
     troubled_copies,
+    waits_to_move,
 )
 from handlers.records.delivery import (
     AllAdopted,
@@ -393,6 +395,7 @@ __all__ = [
     "imports_naming",
     "is_copy",
     "is_recording",
+    "is_shared",
     "is_witnessed",
     "item_of_source",
     "items_named",
@@ -472,6 +475,7 @@ __all__ = [
     "unpartnered",
     "unseen_contents",
     "verdict",
+    "waits_to_move",
     "whole_calls",
     "words_of",
 ]

@@ -297,6 +297,12 @@ def copies_made(read: Reader, recording_id: int) -> tuple[int, ...]:
         found.append(int(rows[0]["copy_id"]))
 
 
+def is_shared(read: Reader, copy_id: int) -> bool:
+    """Whether two recordings that sound the same have this one file as their copy."""
+    (row,) = read.rows("SELECT count(*) AS n FROM compression WHERE copy_id = ?", (copy_id,))
+    return int(row["n"]) > 1
+
+
 def awaits_copy(read: Reader, recording_id: int, since: datetime) -> bool:
     """Whether a copy took an original's place after ``since``, and the watch has not seen yet that the one is gone and
     the other there."""

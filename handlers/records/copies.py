@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from daemon.contract import Reader
 from handlers.records.compressible import STANDING
-from handlers.records.rows import maybe_moment, micros, moment
+from handlers.records.rows import maybe_moment, micros, moment, places
 from handlers.records.running import running
 
 Place = Literal["local", "s3"]
@@ -52,6 +52,9 @@ class Copy(Placed):
     verified_at: datetime | None
     lost_at: datetime | None
     changed_at: datetime
+    round: int = 0
+    """How often the content that belongs under the key became another."""
+
     storage_class: str = ""
     """What it was given in S3 since it was put, or what it was refused; empty: what it was put with."""
 
@@ -92,6 +95,12 @@ def copies_of_item(read: Reader, item: int) -> tuple[Copy, ...]:
     """Every copy that holds an item's very bytes."""
     rows = read.rows("SELECT * FROM copy WHERE item_id = ? ORDER BY place, key", (item,))
     return tuple(_copy_of(row) for row in rows)
+
+
+def waits_to_move(read: Reader, subjects: Sequence[int]) -> bool:
+    """Whether anything of these calls or recordings is still to move to S3."""
+    query = f"SELECT 1 FROM copy WHERE subject_id IN ({places(subjects)}) AND bound_for IS NOT NULL LIMIT 1"
+    return bool(read.rows(query, tuple(subjects)))
 
 
 def copy_at(read: Reader, place: Place, bucket: str, key: str) -> Copy | None:
@@ -283,13 +292,14 @@ def _copy_of(row: Row) -> Copy:
         maybe_moment(row["verified_us"]),
         maybe_moment(row["lost_us"]),
         moment(row["changed_us"]),
+        row["round"],
         row["storage_class"],
     )
 
 
 def copies_about(read: Reader, ids: Sequence[int]) -> tuple[tuple[str, str, str], ...]:
     """Place, bucket and key of every copy of these items and of what was written about them, also of those let go."""
-    marks = ", ".join("?" * len(ids))
+    marks = places(ids)
     rows = read.rows(
         f"SELECT place, bucket, key FROM copy WHERE subject_id IN ({marks}) OR item_id IN ({marks}) ORDER BY 1, 2, 3",
         (*ids, *ids),
@@ -299,6 +309,6 @@ def copies_about(read: Reader, ids: Sequence[int]) -> tuple[tuple[str, str, str]
 
 def storage_names(read: Reader, ids: Sequence[int]) -> tuple[str, ...]:
     """By which names these calls go in storage."""
-    marks = ", ".join("?" * len(ids))
+    marks = places(ids)
     rows = read.rows(f"SELECT name FROM storage_name WHERE subject_id IN ({marks})", tuple(ids))
     return tuple(row["name"] for row in rows)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from daemon.contract import Contents
 from daemon.errors import ContentGone, ContentMoved
-from handlers.storage.store import Store
+from handlers.storage.store import KeyMissing, Store
 
 BLOCK = 1 << 20
 """Bytes read at once."""
@@ -109,3 +109,18 @@ def digest_of(file: BinaryIO) -> str:
     while block := file.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
+
+
+def shows(store: Store, key: str, sha256: str, size: int) -> bool:
+    """Whether this content lies there: by what the object says of itself, and where the store keeps no such word by
+    its bytes."""
+    found = store.find(key)
+    if found is None or found.size != size:
+        return False
+    if found.sha256 is not None:
+        return found.sha256 == sha256
+    try:
+        with store.open(key) as file:
+            return digest_of(file) == sha256
+    except KeyMissing:
+        return False

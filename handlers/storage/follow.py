@@ -8,20 +8,21 @@ sidecar names, or its original beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 from daemon.contract import Effect, Event, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader, Receipt
-from daemon.errors import NotSent
+from daemon.errors import Unacceptable
 from handlers import records
 from handlers.records import Copy, CopySuperseded
+from handlers.storage.content import shows
 from handlers.storage.handler import FOLLOW, STORE, storing_job
 from handlers.storage.members import members_of_call, members_of_recording
 from handlers.storage.performers import Stores
 from handlers.storage.planning import Places, Planner, Wanted, is_safe, lies_at_home
-from handlers.storage.store import Store, shows
+from handlers.storage.store import Store
 
 FOLLOW_ALL = "storage_follow_all"
 SUPERSEDE = "storage.supersede"
@@ -31,8 +32,11 @@ SUPERSEDED = "storage.superseded"
 MOST = 50_000
 """Recordings that one night adds jobs for; the next takes what is left."""
 
-SOON, LATER = timedelta(seconds=5), timedelta(hours=1)
-"""Until what is at work is looked at again, and what is on hold or waits to move to S3."""
+SOON = timedelta(seconds=10)
+"""Until the watch is asked again whether it saw that a copy took an original's place."""
+
+UNSEEN = timedelta(minutes=10)
+"""How long it is asked; what it sees later is found at night."""
 
 REASON = "its compressed copy took its place"
 
@@ -62,33 +66,43 @@ class FollowHandler:
     kinds = (FOLLOW,)
 
     def plan(self, job: Job, read: Reader) -> Outcome:
-        """Have the copy stored, then let the original go; each visit decides anew by what the ledger knows."""
-        recording = records.recording_of_copy(read, int(job.key))
+        """Have the copy stored, then let the original go; each visit decides anew by what the ledger knows.
+
+        What cannot be yet is left: storing and moving wake this again, and so does every night.
+        """
         if not self.places.follow:
             return Planned()
-        if records.awaits_copy(read, recording, read.now - LATER):
-            return Postponed(read.now + SOON, "the watch has not taken in the compressed copy yet")
+        recording = records.recording_of_copy(read, int(job.key))
         store = storing_job(read, recording)
         subject = int(store.key)
         members = members_of_call(read, subject) if store.kind == STORE else members_of_recording(read, subject)
+        sides = sorted(one.id for one, _ in members.recordings)
+        if recording in sides[1:]:
+            return Planned(then=(JobSpec(FOLLOW, str(sides[0])),))  # one job speaks for all sides
+        if any(records.awaits_copy(read, side, read.now - UNSEEN) for side in sides):
+            return Postponed(read.now + SOON, "the watch has not taken in the compressed copy yet")
         planner = Planner(self.places, members, read)
         wanted = planner.everything()
         old = planner.superseded(wanted)
-        if not old:
+        if not old or any(records.hindrance(read, side) != "" for side in sides):
             return Planned()
-        if (why := records.hindrance(read, recording)) != "":
-            return Postponed(read.now + (SOON if why == "at work" else LATER), f"the call is not to be touched ({why})")
+        if records.waits_to_move(read, planner.subjects):
+            return Planned()
         if not all(is_safe(read, self.places, one) for one in wanted):
-            return Planned(then=(store,))  # which comes back here
+            return Planned(then=(store,))
         if not all(lies_at_home(read, self.places, one) for one in wanted):
-            return Postponed(read.now + LATER, "the copy waits to move to S3")
-        return Planned(effects=_effects(self.places, wanted, old))
+            return Planned()
+        return Planned(effects=_effects(self.places, recording, wanted, old, read.now))
 
 
-def _effects(places: Places, wanted: Sequence[Wanted], old: Sequence[Copy]) -> tuple[Effect, ...]:
+def _effects(
+    places: Places, recording: int, wanted: Sequence[Wanted], old: Sequence[Copy], now: datetime
+) -> tuple[Effect, ...]:
     """One for each object that goes, after which the recordings that stand there now are looked at."""
     stand: list[Json] = [
-        {"key": one.keys[places.home], "sha256": one.sha256, "size": one.size} for one in wanted if one.role == "audio"
+        {"key": one.keys[places.home], "sha256": one.sha256, "size": one.size}
+        for one in wanted
+        if one.role in ("audio", "sidecar")
     ]
     return tuple(
         Effect.of(
@@ -102,8 +116,10 @@ def _effects(places: Places, wanted: Sequence[Wanted], old: Sequence[Copy]) -> t
                 "item": copy.item,
                 "size": copy.size,
                 "sha256": copy.sha256,
+                "recording": recording,
                 "stand": stand,
                 "as_of": copy.changed_at.isoformat(),  # put there anew since, it is another effect
+                "on": now.date().isoformat(),  # and what was not to be done is tried again on another day
             },
         )
         for copy in old
@@ -125,16 +141,29 @@ class SupersedePerformer:
         return "resend"
 
     def perform(self, effect: Effect, /) -> Receipt:
-        """Delete it. Raises NotSent where the store does not show every recording of the call as it was verified."""
+        """Delete it, where all is still as it was when that was decided. Raises Unacceptable where the store does not
+        show the call's recordings and sidecar as they were verified."""
         payload = cast("dict[str, Any]", effect.payload)
         store: Store | None = self._stores.s3 if payload["place"] == "s3" else self._stores.local
-        if store is None or store.bucket != payload["bucket"]:
-            return Receipt({"superseded": False})  # another store is in use since
+        if store is None or store.bucket != payload["bucket"] or not self._is_wanted(payload):
+            return Receipt({"superseded": False})
         if not all(shows(store, one["key"], one["sha256"], one["size"]) for one in payload["stand"]):
-            raise NotSent("storage does not show the compressed copy as it was verified: the original stays there")
+            raise Unacceptable("storage does not show the compressed copy as it was verified: the original stays there")
         store.delete(payload["key"])
         fields: dict[str, Json] = {"size_bytes": payload["size"], "dest": store.place, "reason": REASON}
         if payload["item"] is not None:
             fields["item"] = f"r{payload['item']}"
         fact = CopySuperseded(payload["place"], store.bucket, payload["key"], REASON)
         return Receipt({"superseded": True}, Event("storage.superseded", fields), (fact,))
+
+    def _is_wanted(self, payload: Mapping[str, Any]) -> bool:
+        """Whether nobody holds the call now, and the ledger says of every object what it said then."""
+        place, bucket = payload["place"], payload["bucket"]
+        with self._stores.view() as read:
+            old = records.copy_at(read, place, bucket, payload["key"])
+            stand = [(one, records.copy_at(read, place, bucket, one["key"])) for one in payload["stand"]]
+            free = records.hindrance(read, payload["recording"]) in ("", "at work")
+        same = all(
+            known is not None and (known.state, known.sha256) == ("verified", one["sha256"]) for one, known in stand
+        )
+        return free and same and old is not None and old.changed_at.isoformat() == payload["as_of"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.contract import Effect, Event, Fact, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader
@@ -39,6 +39,9 @@ STORAGE, S3 = "storage", "s3"
 BATCH = 25
 """Objects that one run of the drain moves; then it is decided anew."""
 
+FOLLOWED = timedelta(seconds=5)
+"""After storing what took an original's place, until it is seen whether the original may go."""
+
 LOOK_AGAIN = timedelta(hours=1)
 """Until a source whose call is not all safe yet is looked at again."""
 
@@ -63,9 +66,9 @@ class StoreHandler:
         self.refresh(read)
         subject = int(job.key)
         if job.kind == LONE:
-            recording = records.recording(read, subject)
-            if records.pairing_of_group(read, recording.group) is not None:
-                return Planned()  # a call claims it, and stores it
+            if (job_now := storing_job(read, subject)) != JobSpec(LONE, job.key):
+                claimed = job_now.kind == STORE  # by a call, which stores it; or another side speaks for both
+                return Planned() if claimed else Planned(then=(job_now,))
             members = members_of_recording(read, subject)
         else:
             verdict = records.verdict(read, subject)
@@ -92,11 +95,12 @@ class StoreHandler:
             if missing:
                 facts += [self._intended(members, wanted) for wanted in missing]
                 effects += self._effects(read, members, name, missing, started_at)
-        if not effects:
-            return Planned()
         outgrown = {copy.item for copy in planner.superseded([*audio, *papers, sidecar]) if copy.item is not None}
-        then = [JobSpec(FOLLOW, str(records.recording_of_copy(read, item))) for item in outgrown]
-        then += [JobSpec(DRAIN, S3)] if self.places.home == "s3" else []
+        soon = read.now + FOLLOWED  # not at once: whatever goes wrong, the two never turn in circles
+        follow = [JobSpec(FOLLOW, str(records.recording_of_copy(read, item)), soon) for item in outgrown]
+        if not effects:
+            return Planned(then=tuple(follow))
+        then = [*follow, *([JobSpec(DRAIN, S3)] if self.places.home == "s3" else [])]
         if self.unasked():
             then.append(JobSpec(PROBE, S3))
         if self.settings.after == "remove":
@@ -134,13 +138,17 @@ def intended(places: Places, place: str, subject: int, wanted: Wanted) -> CopyIn
 
 
 def storing_job(read: Reader, subject: int) -> JobSpec:
-    """The job that stores what belongs to a subject now: the newest version's, the call's that claims a recording."""
+    """The job that stores what belongs to a subject now: the newest version's, the call's that claims a recording, or
+    that of the first side where none does."""
     if not records.is_recording(read, subject):
         while (newer := records.replaced_by(read, subject)) is not None:
             subject = newer
         return JobSpec(STORE, str(subject))
-    pairing = records.pairing_of_group(read, records.recording(read, subject).group)
-    return JobSpec(LONE, str(subject)) if pairing is None else JobSpec(STORE, str(pairing.conversation_id))
+    group = records.recording(read, subject).group
+    pairing = records.pairing_of_group(read, group)
+    if pairing is not None:
+        return JobSpec(STORE, str(pairing.conversation_id))
+    return JobSpec(LONE, str(min((one.id for one in records.recordings(read, group)), default=subject)))
 
 
 def begin(read: Reader, places: Places, one: dict[str, Json], dest: str = STORAGE) -> Effect:
@@ -188,14 +196,24 @@ class DrainHandler:
             return Postponed(opens, "storage.s3.pace lets nothing out until then")
         effects: list[Effect] = []
         facts: list[Fact] = []
+        then = [JobSpec(DRAIN, S3)]
         for copy in found:
             assert copy.bound_for is not None
             bucket, key = self.places.buckets["s3"], copy.bound_for["keys"]["s3"]
+            there = records.copy_at(read, "s3", bucket, key)
+            newer = there is not None and there.sha256 != copy.sha256 and _since(there) > _since(copy)
+            if newer and there is not None and there.state == "verified":
+                effects.append(_overtaken(copy, copy.bound_for))
+                continue
+            if newer:  # it is to come there yet: after this one
+                then.append(storing_job(read, copy.subject))
             facts.append(CopyIntended("s3", bucket, key, copy.subject, copy.role, copy.item, copy.sha256, copy.size))
             effects += self._moved(read, copy, copy.bound_for)
-        subjects = dict.fromkeys(copy.subject for copy in found) if self.removes else ()
-        then = [JobSpec(LET_GO, str(subject)) for subject in subjects]
-        return Planned(tuple(facts), tuple(effects), (JobSpec(DRAIN, S3), *then))
+        subjects = dict.fromkeys(copy.subject for copy in found)
+        then += [JobSpec(FOLLOW, str(one)) for subject in subjects for one in _outgrown(read, subject)]
+        if self.removes:
+            then += [JobSpec(LET_GO, str(subject)) for subject in subjects]
+        return Planned(tuple(facts), tuple(effects), tuple(dict.fromkeys(then)))
 
     def _moved(self, read: Reader, copy: Copy, one: dict[str, Any]) -> list[Effect]:
         identity = f"local:{copy.key}"
@@ -216,6 +234,31 @@ class DrainHandler:
             "named": payload["named"],
         }
         return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
+
+
+def _since(copy: Copy) -> datetime:
+    """Since when this content is what belongs there."""
+    return copy.verified_at if copy.state == "verified" and copy.verified_at is not None else copy.intended_at
+
+
+def _overtaken(copy: Copy, one: dict[str, Any]) -> Effect:
+    """Newer content of its call lies in S3 already: this one moves no more."""
+    payload: dict[str, Json] = {
+        "local": copy.key,
+        "sha256": copy.sha256,
+        "size": copy.size,
+        "named": one["metadata"].get("call-id", ""),
+        "move": None,
+        "as_of": copy.changed_at.isoformat(),
+    }
+    return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, payload)
+
+
+def _outgrown(read: Reader, subject: int) -> list[int]:
+    """The recordings of a call of which something lies in storage, and whose original made room for a copy on disk."""
+    items = {copy.item for copy in records.copies(read, subject) if copy.role == "audio" and copy.item is not None}
+    found = {records.recording_of_copy(read, item) for item in items}
+    return sorted(one for one in found if records.standing_for(read, one) != one)
 
 
 def _put_again(read: Reader, gone: Sequence[Copy]) -> Planned:

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 from daemon.contract import Clock, Contents, Effect, Event, Fact, Json, Reader, Receipt, sync_folder
 from daemon.errors import ContentGone, ContentMoved, DeliveryError, NotSent, Throttled, Unacceptable
 from handlers.records import CopyRemoved, CopyVerified, MultipartBegun, MultipartEnded, Place, Stranded, copy_at
-from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, read_exactly
+from handlers.storage.content import BLOCK, OfCopy, OfItem, OfText, digest_of, read_exactly, shows
 from handlers.storage.handler import S3, fell_back
 from handlers.storage.local import NOT_HERE, LocalStore
 from handlers.storage.pace import Closed, Health, Hours
-from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored, shows
+from handlers.storage.store import Content, Described, KeyConflict, KeyMissing, Store, Stored
 
 
 class InParts(Store, Protocol):
@@ -307,6 +307,8 @@ class MovePerformer(_Sure):
         payload, stores = _payload(effect), self._stores
         one, began_s = payload["object"], self._stores.clock.monotonic()
         assert stores.s3 is not None
+        if self._is_overtaken(stores.s3, one):
+            return Receipt({"moved": False})  # by what was put meanwhile; the next plan sees it
         content, upload_id = OfCopy(stores.local, payload["local"]), _upload_id(effect)
         try:
             stored = put_s3(stores.s3, one, content, stores.described(one, upload_id))
@@ -328,6 +330,12 @@ class MovePerformer(_Sure):
         event = _told("storage.verified", payload["named"], [one], began_s, stores.clock)
         fields = {**event.fields, "dest": S3, "proof": stored.proof, "reason": "moved from the local store"}
         return Receipt({"moved": True, "proof": stored.proof}, Event("storage.verified", fields), tuple(facts))
+
+    def _is_overtaken(self, s3: InParts, one: Mapping[str, Any]) -> bool:
+        """Whether other content was verified under its key since the move was planned."""
+        with self._stores.view() as read:
+            there = copy_at(read, "s3", s3.bucket, one["keys"]["s3"])
+        return there is not None and there.state == "verified" and there.sha256 != one["sha256"]
 
     def _is_another(self, content: Content, sha256: str) -> bool:
         """Whether other bytes lie there now, as an older ledger does not know. What cannot be read may be the same."""
@@ -368,10 +376,16 @@ class ReleasePerformer(_Sure):
         """Delete it, where its move came about."""
         payload = _payload(effect)
         move = effect.given.get(effect.identity)
-        if move is None or not move.data.get("moved"):
-            return Receipt({"released": False})
-        self._stores.local.delete(payload["local"])
         reason = "verified in S3, where it belongs"
+        if payload["move"] is None:
+            reason = "newer content of its call is verified in S3"
+        elif move is None or not move.data.get("moved"):
+            return Receipt({"released": False})
+        with self._stores.view() as read:
+            known = copy_at(read, "local", "", payload["local"])
+        if known is None or known.sha256 != payload["sha256"]:
+            return Receipt({"released": False})  # other content was put there meanwhile
+        self._stores.local.delete(payload["local"])
         fields = {
             **_subject(payload["named"]),
             "size_bytes": payload["size"],

@@ -20,7 +20,8 @@ from handlers.storage.members import Members
 class Wanted:
     """One object that a call is to have. ``item`` is the item whose bytes it is, or ``text`` what callspool writes.
 
-    ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``lost_at``
+    ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``round`` how
+    often it became another where copies belong, ``lost_at``
     that the object was found to be missing or to be something else, and when, ``gone_at`` that its copy in another
     place was gone before it could move, or that it was let go for a compressed copy.
     """
@@ -34,14 +35,16 @@ class Wanted:
     keys: Mapping[str, str]
     metadata: Mapping[str, str]
     over: bool = False
+    round: int = 0
     lost_at: str | None = None
     gone_at: str | None = None
 
     def payload(self, started_at: str) -> dict[str, Json]:
-        """As an effect carries it; of what was lost it is another effect than the one that put it first."""
-        again = {"lost_at": self.lost_at, "gone_at": self.gone_at}
+        """As an effect carries it; of what was lost, or takes the place of other content again, it is another effect
+        than the one that put it first."""
+        again: dict[str, Json] = {"lost_at": self.lost_at, "gone_at": self.gone_at, "round": self.round or None}
         return {
-            **{name: when for name, when in again.items() if when is not None},
+            **{name: value for name, value in again.items() if value is not None},
             "role": self.role,
             "item": self.item,
             "text": self.text,
@@ -69,10 +72,11 @@ class Places:
 
 
 class Planner:
-    """Puts together what one call is to have."""
+    """Puts together what one call is to have. ``subjects`` are the ids under which its things lie or lay in storage."""
 
     def __init__(self, places: Places, members: Members, read: Reader) -> None:
         self._places, self._members, self._read = places, members, read
+        self.subjects = tuple({members.subject, *members.versions, *(item.id for _, item in members.recordings)})
         self.name, self.day = self._named()
         self._names = call_names(self.name, self.day)
         self._host_id = records.host_id(read)
@@ -81,7 +85,6 @@ class Planner:
         self._recordings = tuple(
             documents.KeptRecording(recording, self._held(item), item) for recording, item in members.recordings
         )
-        self._subjects = {members.subject, *members.versions, *(item.id for _, item in members.recordings)}
         self._audio_keys: dict[int, Mapping[str, str]] = {}
         self._stems: set[tuple[str, str]] = set()
 
@@ -139,8 +142,8 @@ class Planner:
             for earlier in self._before(kept.original.id, kept.item.id):
                 for copy in self._at_home(earlier):
                     paper = records.copy_at(self._read, copy.place, copy.bucket, beside(copy.key, "_metadata.json"))
-                    known = paper is not None and (paper.role, paper.subject) == ("metadata", copy.subject)
-                    found += [copy, paper] if paper is not None and known else [copy]
+                    ours = paper is not None and paper.role == "metadata" and paper.subject in self.subjects
+                    found += [copy, paper] if paper is not None and ours else [copy]
         return [copy for copy in found if copy.state == "verified" and copy.key not in keys]
 
     # ------------------------------------------------------------------------------------------------
@@ -166,32 +169,37 @@ class Planner:
         return None if call is None else call.call_id
 
     def _held(self, item: Item) -> Item:
-        """The recording itself; its compressed copy where storage is to follow, or where that alone is left of it, in
+        """The recording itself, or the compressed copy that is to stand for it in storage: one that does already, also
+        where the original was dropped again; the newest where storage is to follow; one that alone is left of it, in
         folders and in storage."""
         standing = records.standing_for(self._read, item.id)
-        earlier = self._before(item.id, standing)
-        if standing == item.id or self._follows(earlier, standing):
+        if standing != item.id and self._follows(item.id, standing):
             return self._read.item(standing)
-        there = (one for one in reversed(earlier) if self._is_there(one))
-        return self._read.item(next(there, standing))
+        chain = records.copies_made(self._read, item.id)
+        stored = [one for one in chain[1:] if any(copy.state == "verified" for copy in self._at_home(one))]
+        if stored:
+            return self._read.item(stored[-1])
+        earlier = reversed(self._before(item.id, standing))
+        return self._read.item(next((one for one in earlier if self._is_there(one)), standing))
 
-    def _follows(self, earlier: Sequence[int], standing: int) -> bool:
-        """Whether storage is to hold this copy instead of what it was made of, or does so already: that has to lie
-        there, so that it is known what the copy takes the place of. One that was given the archive's class stays."""
-        if any(copy.state == "verified" for copy in self._at_home(standing)):
-            return True
+    def _follows(self, recording: int, standing: int) -> bool:
+        """Whether storage is to hold this copy instead of what it was made of: that has to lie there, so that it is
+        known what the copy takes the place of. One that was given the archive's class stays."""
         if not self._places.follow or not records.lies_there(self._read, standing):
             return False
-        held = [copy for one in earlier for copy in self._at_home(one) if copy.state == "verified"]
+        earlier = [copy for one in self._before(recording, standing) for copy in self._at_home(one)]
+        held = [copy for copy in earlier if copy.state == "verified"]
         return bool(held) and not any(copy.is_archived for copy in held)
 
     def _is_there(self, item: int) -> bool:
         """Whether storage holds an original, and it was not found to be lost, or let go, where it belongs."""
+        copies = records.copies_of_item(self._read, item)
         if any(copy.state != "verified" and copy.lost_at is not None for copy in self._at_home(item)):
             return False
-        copies = records.copies_of_item(self._read, item)
-        verified = any(copy.state == "verified" for copy in copies)
-        return verified or records.is_witnessed(self._read, self._read.item(item).sha256)
+        if any(copy.state == "verified" for copy in copies):
+            return True
+        let_go = any(copy.state == "removed" and copy.lost_at is not None for copy in copies)
+        return not let_go and records.is_witnessed(self._read, self._read.item(item).sha256)
 
     def _before(self, recording: int, standing: int) -> list[int]:
         """The items of a recording that were before ``standing``, oldest first."""
@@ -200,15 +208,20 @@ class Planner:
     def _at_home(self, item: int) -> list[records.Copy]:
         """What the ledger knows of an item's copies where they belong."""
         home, bucket = self._places.home, self._places.buckets[self._places.home]
+        return [copy for copy in self._copies(item) if (copy.place, copy.bucket) == (home, bucket)]
+
+    def _copies(self, item: int) -> Sequence[records.Copy]:
+        """What the ledger knows of an item's copies. Of a file that is the copy of two recordings (which sound the
+        same) each call has its own."""
         copies = records.copies_of_item(self._read, item)
-        return [copy for copy in copies if (copy.place, copy.bucket) == (home, bucket)]
+        if not records.is_shared(self._read, item):
+            return copies
+        return [copy for copy in copies if copy.subject in self.subjects]
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         keys = {}
         for place, layout in self._places.layouts.items():
-            known = [c for c in records.copies_of_item(self._read, item.id) if self._is_mine(c, place)]
-            if item.id != recording.id:  # two recordings that sound the same may have one and the same copy
-                known = [copy for copy in known if copy.subject in self._subjects]
+            known = [copy for copy in self._copies(item.id) if self._is_mine(copy, place)]
             key = layout.audio_key(self._names, item.name, item.sha256)
             keys[place] = known[0].key if known else self._free(place, key, item.sha256)
             stem = (place, beside(keys[place], "").lower())
@@ -249,16 +262,16 @@ class Planner:
             keys = {place: self._ours(place, key, item.sha256) for place, key in keys.items()}
         metadata = self._about(role, item.sha256)
         kind = "application/json"
-        over = self._over(keys, item.sha256)
-        return self._again(Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over))
+        over, round_ = self._over(keys, item.sha256), self._round(keys, item.sha256)
+        return self._again(Wanted(role, item.id, None, item.sha256, item.size, kind, keys, metadata, over, round_))
 
     def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
         data = text.encode("utf-8")
         sha256 = hashlib.sha256(data).hexdigest()
         keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
         metadata = self._about(role, sha256)
-        over = self._over(keys, sha256)
-        return self._again(Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over))
+        over, round_ = self._over(keys, sha256), self._round(keys, sha256)
+        return self._again(Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over, round_))
 
     def _about(self, role: str, sha256: str) -> dict[str, str]:
         """What every object says of itself; a header takes ASCII alone."""
@@ -281,7 +294,7 @@ class Planner:
         known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
         if known is None or known.state == "removed" or known.sha256 == sha256:
             return key
-        if known.subject in self._subjects:
+        if known.subject in self.subjects:
             return key
         return apart(key, hashlib.sha256(str(self._members.first).encode()).hexdigest())
 
@@ -291,9 +304,15 @@ class Planner:
             return True
         for place, key in keys.items():
             known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
-            if known is not None and known.sha256 != sha256:
+            if known is not None and (known.sha256 != sha256 or known.round):
                 return True
         return False
+
+    def _round(self, keys: Mapping[str, str], sha256: str) -> int:
+        """Which round of content it is under its key where copies belong; the first is 0."""
+        home = self._places.home
+        known = records.copy_at(self._read, self._place(home), self._places.buckets[home], keys[home])
+        return 0 if known is None else known.round + (known.sha256 != sha256)
 
     def _again(self, wanted: Wanted) -> Wanted:
         """With when the object was found to be lost where it belongs, and gone from elsewhere before it could move."""

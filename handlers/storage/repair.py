@@ -45,11 +45,14 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
         job = storing_job(read, int(key))
         if job != JobSpec(kind, key):
             return Acted(None)
-        home = (places.home, places.buckets[places.home])
+        home, wanted = (places.home, places.buckets[places.home]), _keys(read, places, job)
         verified = [
             copy
             for copy in records.copies(read, int(key))
-            if copy.state == "verified" and (copy.place, copy.bucket) == home and has_source(read, copy)
+            if copy.state == "verified"
+            and (copy.place, copy.bucket) == home
+            and has_source(read, copy)
+            and copy.key in wanted
         ]
         facts, then = _again(read, places, verified, TOLD)
         return Acted(None, tuple(facts), (*then, job))

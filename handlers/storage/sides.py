@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from daemon.contract import Json, Reader
 from daemon.errors import BadRequest
@@ -47,26 +47,32 @@ def sides_of(read: Reader, copies: Sequence[records.Copy]) -> Sides:
     return Sides(agents[0], customers[0], f"{named[0] if named else 'call'}_stereo.opus")
 
 
-def join(sides: Sides, folder: str) -> dict[str, Json]:
+class Join(Protocol):
+    """Makes one stereo file of two (descriptors); see ``handlers.audio.pool``."""
+
+    def __call__(
+        self, agent: int, customer: int, out: int, media_s: float, /, *, customer_later_s: float, bitrate: int
+    ) -> int | None:
+        """The samples of each channel at 48 kHz; None where the disk took no more."""
+        ...
+
+
+def joined(sides: Sides, folder: str, join: Join) -> dict[str, Json]:
     """Write the file into a folder that holds both sides as they were fetched; the same again changes nothing there.
 
     Raises BadRequest where a side cannot be decoded, or the disk takes no more.
     """
-    from handlers.audio.pool import Prober
-
     later_s = sides.customer_later_s
     media_s = max(one.audio.media_s for one, _ in (sides.agent, sides.customer)) + abs(later_s or 0.0)
     target = os.path.join(folder, sides.name)
     beside = f"{target}.part"
     paths = [os.path.join(folder, os.path.basename(copy.key)) for _, copy in (sides.agent, sides.customer)]
     try:
-        with Prober(1) as prober, ExitStack() as held:
+        with ExitStack() as held:
             files = [held.enter_context(open(path, "rb")) for path in paths]
             out = held.enter_context(open(beside, "w+b"))
             agent, customer = (file.fileno() for file in files)
-            samples = prober.join(
-                agent, customer, out.fileno(), media_s, customer_later_s=later_s or 0.0, bitrate=BITRATE
-            )
+            samples = join(agent, customer, out.fileno(), media_s, customer_later_s=later_s or 0.0, bitrate=BITRATE)
             os.fsync(out.fileno())
         if samples is None:
             raise BadRequest("the disk takes no more", fix="make room, or name another folder with --to")

@@ -109,12 +109,3 @@ class Store(Protocol):
     def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Key and id of every upload in parts under a prefix that was begun, by whomever, and not ended."""
         ...
-
-
-def shows(store: Store, key: str, sha256: str, size: int) -> bool:
-    """Whether what lies there is as large, and says of itself that it is this content; the local store's says
-    nothing."""
-    found = store.find(key)
-    if found is None or found.size != size:
-        return False
-    return found.sha256 == sha256 or (found.sha256 is None and store.place == "local")

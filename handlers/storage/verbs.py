@@ -22,7 +22,7 @@ from handlers.storage.mending import audit_text, mend, mend_text
 from handlers.storage.pace import Hours
 from handlers.storage.probing import Probe, findings
 from handlers.storage.service import Credentials, s3_of
-from handlers.storage.sides import join, sides_of
+from handlers.storage.sides import Join, joined, sides_of
 from handlers.storage.store import Store
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class Shelves:
         return next((s for s in self.all if (s.place, s.bucket) == (copy.place, copy.bucket)), None)
 
 
-def verbs(desk: Desk) -> typer.Typer:
-    """The group ``storage``."""
+def verbs(desk: Desk, join: Join) -> typer.Typer:
+    """The group ``storage``; ``join`` makes one stereo file of a call's two sides."""
     group = typer.Typer(no_args_is_help=True, help="Where recordings, transcripts and leads are kept.")
 
     @group.command("info")
@@ -152,7 +152,7 @@ def verbs(desk: Desk) -> typer.Typer:
             sides = sides_of(read, copies) if stereo else None
         fetched = _fetch(shelves, copies, to, dry_run=dry_run)
         if sides is not None and not dry_run:
-            fetched.append(join(sides, to))
+            fetched.append(joined(sides, to, join))
         desk.show(fetched, "\n".join(f"{one['file']}  {one['size']:,} bytes" for one in fetched))
         return 0
 
