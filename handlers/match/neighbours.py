@@ -107,26 +107,27 @@ def _nearest(start: Node, found: Walked[P]) -> frozenset[int]:
 def _edges(node: Node, source: Source[P], found: Walked[P]) -> list[tuple[Node, bool]]:
     """Where a node's edges lead, and whether they are to be followed; every pair that is looked at is kept."""
     kind, key = node
-    known = found.pairs
-    others: Sequence[P | int]
-    if kind == "call":
-        number = cast("int", key)
-        others = source.partners(number)
-        pairs = [(ours, number) for ours in others]
-    else:
-        mine = cast("P", key)
-        others = source.calls(mine)
-        pairs = [(mine, number) for number in others]
-    beyond: Literal["call", "partner"] = "partner" if kind == "call" else "call"
+    known, weigh, log_odds = found.pairs, source.weigh, source.log_odds
     edges: list[tuple[Node, float]] = []
     most = IMPOSSIBLE
-    for other, pair in zip(others, pairs, strict=True):
+    if kind == "call":
+        number = cast("int", key)
+        pairs: list[tuple[tuple[P, int], Node]] = [
+            ((ours, number), ("partner", ours)) for ours in source.partners(number)
+        ]
+    else:
+        mine = cast("P", key)
+        pairs = [((mine, number), ("call", number)) for number in source.calls(mine)]
+    for pair, other in pairs:
         evidence = known.get(pair)
         if evidence is None:
-            evidence = known[pair] = source.weigh(*pair)
-        log_weight = evidence.log_share + source.log_odds(pair[1])
+            evidence = known[pair] = weigh(*pair)
+        if evidence.log_share == IMPOSSIBLE:
+            continue
+        log_weight = evidence.log_share + log_odds(pair[1])
         if log_weight > LEAST_LOG_WEIGHT:
-            edges.append(((beyond, other), log_weight))
-            most = max(most, log_weight)
+            edges.append((other, log_weight))
+            if log_weight > most:
+                most = log_weight
     least = most + LOG_FAINT
     return [(other, log_weight >= least) for other, log_weight in edges]

@@ -161,10 +161,10 @@ class Year:
 def believed(plain: Plain, number: int, seen: Collection[int]) -> dict[int, Belief[str]]:
     """The beliefs of a conversation and of those in its neighbourhood that can be decided with it."""
     walked = walk(("call", number), plain)
-    near = {other: plain.tolds[other] for other in {number, *(other for _, other in walked.pairs)}}
-    weights = recording_weights(walked.pairs, near, plain.groups, plain.experience, wait_ms=0, now_ms=None)
+    weights = recording_weights(walked.pairs, plain.tolds, plain.groups, plain.experience, wait_ms=0, now_ms=None)
     asked = [other for other in walked.judged if other not in seen]
-    return beliefs(weights, in_time(near.values()), outside=walked.outside, faint=walked.faint, wanted=asked)
+    order = in_time(plain.tolds[other] for other in {*asked, *(other for _, other in weights)})
+    return beliefs(weights, order, outside=walked.outside, faint=walked.faint, wanted=asked)
 
 
 def answer_of(belief: Belief[str]) -> Answer:

@@ -5,9 +5,9 @@ Everything is kept sorted by time, so that finding a file's neighbours costs a b
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from handlers.match.evidence import (
     CLOSE_S,
@@ -48,8 +48,8 @@ class Plain(Source[str]):
         self.tolds = {told.id: told for told in tolds}
         self.experience = experience
         self._listen, self._offset_ms = listen, offset_ms
-        self._group_starts = sorted((g.start_ms, g.key) for g in self.groups.values() if g.start_ms is not None)
-        self._told_starts = sorted((ms, told.id) for told in self.tolds.values() for ms in _starts(told))
+        self._groups_by_start = ByStart((g.start_ms, g.key) for g in self.groups.values() if g.start_ms is not None)
+        self._tolds_by_start = ByStart((ms, told.id) for told in self.tolds.values() for ms in _starts(told))
         self._rates: dict[int, float] = {}
         self._weighed: dict[tuple[str, int], Evidence] = {}
         self._settled: set[str | int] = set()
@@ -67,20 +67,17 @@ class Plain(Source[str]):
         """Open groups whose start lies within reach."""
         if number in self._settled:
             return ()
-        near: dict[str, None] = {}
-        for ms in _starts(self.tolds[number]):
-            middle = ms - self._offset_ms
-            near.update(dict.fromkeys(between(self._group_starts, middle + NEAR_MS[0], middle + NEAR_MS[1])))
-        return [key for key in near if key not in self._settled] if self._settled else list(near)
+        middles = [ms - self._offset_ms for ms in _starts(self.tolds[number])]
+        near = self._groups_by_start.near(middles, NEAR_MS[0], NEAR_MS[1])
+        return [key for key in near if key not in self._settled] if self._settled else near
 
     def calls(self, ours: str) -> Sequence[int]:
         """Open conversations whose start lies within reach."""
         start_ms = self.groups[ours].start_ms
         if start_ms is None or ours in self._settled:
             return ()
-        middle = start_ms + self._offset_ms
-        near = dict.fromkeys(between(self._told_starts, middle - NEAR_MS[1], middle - NEAR_MS[0]))
-        return [number for number in near if number not in self._settled] if self._settled else list(near)
+        near = self._tolds_by_start.near([start_ms + self._offset_ms], -NEAR_MS[1], -NEAR_MS[0])
+        return [number for number in near if number not in self._settled] if self._settled else near
 
     def weigh(self, ours: str, number: int) -> Evidence:
         """The evidence of one pair."""
@@ -103,13 +100,15 @@ class Plain(Source[str]):
         found = self._rates.get(number)
         if found is None:
             ms = self.tolds[number].about_ms
-            close, wide = (0 if ms is None else self._around(ms, reach) for reach in (CLOSE_MS, WINDOW_MS))
+            close = wide = 0
+            if ms is not None:
+                close, wide = self._around(ms, CLOSE_MS), self._around(ms, WINDOW_MS)
             found = self._rates[number] = rate_of(close, wide, WINDOW_MS / 1000)
         return found
 
     def _around(self, ms: int, reach_ms: int) -> int:
-        ours = _count(self._group_starts, ms - self._offset_ms, reach_ms)
-        return max(ours, _count(self._told_starts, ms, reach_ms))
+        ours = self._groups_by_start.count(ms - self._offset_ms, reach_ms)
+        return max(ours, self._tolds_by_start.count(ms, reach_ms))
 
 
 def _starts(told: Told) -> list[int]:
@@ -118,10 +117,25 @@ def _starts(told: Told) -> list[int]:
     return [ms for ms in looked if ms is not None]
 
 
-def between(pairs: Sequence[tuple[int, K]], first_ms: int, last_ms: int) -> Iterable[K]:
-    """The keys of sorted (time, key) pairs from one moment to another."""
-    return [key for _, key in pairs[bisect_left(pairs, (first_ms,)) : bisect_left(pairs, (last_ms + 1,))]]
+class ByStart(Generic[K]):
+    """Keys in the order of their starts (milliseconds), of one key perhaps several."""
 
+    def __init__(self, pairs: Iterable[tuple[int, K]]) -> None:
+        in_order = sorted(pairs)
+        self._starts = [ms for ms, _ in in_order]
+        self._keys: list[K] = [key for _, key in in_order]
+        self._once = len(set(self._keys)) == len(self._keys)
 
-def _count(pairs: Sequence[tuple[int, K]], middle: int, reach_ms: int) -> int:
-    return bisect_left(pairs, (middle + reach_ms + 1,)) - bisect_left(pairs, (middle - reach_ms,))
+    def near(self, middles: Sequence[int], first_ms: int, last_ms: int) -> list[K]:
+        """The keys from so long before (negative) to so long after any of these moments, each once."""
+        found: list[K] = []
+        starts = self._starts
+        for middle in middles:
+            first = bisect_left(starts, middle + first_ms)
+            found += self._keys[first : bisect_right(starts, middle + last_ms, first)]
+        return found if self._once and len(middles) == 1 else list(dict.fromkeys(found))
+
+    def count(self, middle: int, reach_ms: int) -> int:
+        """How many starts lie within this reach of a moment."""
+        first = bisect_left(self._starts, middle - reach_ms)
+        return bisect_right(self._starts, middle + reach_ms, first) - first
