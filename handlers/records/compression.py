@@ -309,9 +309,9 @@ def awaits_copy(read: Reader, recording_id: int, since: datetime) -> bool:
     chain = copies_made(read, recording_id)
     rows = read.rows(
         f"SELECT 1 FROM compression WHERE recording_id IN ({places(chain)}) AND state = 'replaced' "
-        "AND replaced_us > ? AND (copy_id IS NULL OR EXISTS (SELECT 1 FROM file WHERE item_id = recording_id "
-        "AND state = 'known' AND changed_us <= replaced_us))",
-        (*chain, micros(since)),
+        "AND replaced_us > ? AND replaced_us <= ? AND (copy_id IS NULL OR EXISTS (SELECT 1 FROM file "
+        "WHERE item_id = recording_id AND state = 'known' AND changed_us <= replaced_us))",
+        (*chain, micros(since), micros(read.now)),
     )
     return bool(rows)
 

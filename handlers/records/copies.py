@@ -198,8 +198,10 @@ def copy_counts(read: Reader) -> dict[str, Any]:
 def outgrown(read: Reader, place: Place, bucket: str, limit: int) -> tuple[int, ...]:
     """Recordings whose original made room on disk for its compressed copy, and lies in this place still."""
     rows = read.rows(
-        "SELECT DISTINCT recording_id FROM compression JOIN copy ON item_id = recording_id WHERE compression.state = "
-        "'replaced' AND copy_id IS NOT NULL AND place = ? AND bucket = ? AND copy.state = 'verified' "
+        "SELECT DISTINCT recording_id FROM compression JOIN copy ON item_id = recording_id "
+        "WHERE compression.state = 'replaced' AND place = ? AND bucket = ? AND copy.state = 'verified' "
+        "AND (EXISTS (SELECT 1 FROM file WHERE file.item_id = copy_id AND file.state = 'known') "
+        "OR EXISTS (SELECT 1 FROM compression AS later WHERE later.recording_id = compression.copy_id)) "
         "AND (storage_class = '' OR storage_class LIKE ?) ORDER BY 1 LIMIT ?",
         (place, bucket, f"{CLASS_REFUSED}%", limit),
     )

@@ -51,7 +51,7 @@ class _Kept(Placed):
         }
         kept = (*_KEY, *(("intended_us",) if more["state"] == "verified" else ()))
         changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in kept)
-        changed += ", round = round + (sha256 != excluded.sha256)"
+        changed += ", round = round + (sha256 != excluded.sha256 OR state = 'removed')"
         tx.execute(
             f"INSERT INTO copy ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
             f"ON CONFLICT (place, bucket, key) DO UPDATE SET {changed}{where}",

@@ -86,17 +86,17 @@ class FollowHandler:
         old = planner.superseded(wanted)
         if not old or any(records.hindrance(read, side) != "" for side in sides):
             return Planned()
-        if records.waits_to_move(read, planner.subjects):
+        if self.places.home == "s3" and records.waits_to_move(read, planner.subjects):
             return Planned()
         if not all(is_safe(read, self.places, one) for one in wanted):
             return Planned(then=(store,))
         if not all(lies_at_home(read, self.places, one) for one in wanted):
             return Planned()
-        return Planned(effects=_effects(self.places, recording, wanted, old, read.now))
+        return Planned(effects=_effects(self.places, sides, wanted, old, read.now))
 
 
 def _effects(
-    places: Places, recording: int, wanted: Sequence[Wanted], old: Sequence[Copy], now: datetime
+    places: Places, sides: Sequence[int], wanted: Sequence[Wanted], old: Sequence[Copy], now: datetime
 ) -> tuple[Effect, ...]:
     """One for each object that goes, after which the recordings that stand there now are looked at."""
     stand: list[Json] = [
@@ -116,7 +116,7 @@ def _effects(
                 "item": copy.item,
                 "size": copy.size,
                 "sha256": copy.sha256,
-                "recording": recording,
+                "sides": list(sides),
                 "stand": stand,
                 "as_of": copy.changed_at.isoformat(),  # put there anew since, it is another effect
                 "on": now.date().isoformat(),  # and what was not to be done is tried again on another day
@@ -162,7 +162,7 @@ class SupersedePerformer:
         with self._stores.view() as read:
             old = records.copy_at(read, place, bucket, payload["key"])
             stand = [(one, records.copy_at(read, place, bucket, one["key"])) for one in payload["stand"]]
-            free = records.hindrance(read, payload["recording"]) in ("", "at work")
+            free = all(records.hindrance(read, side) in ("", "at work") for side in payload["sides"])
         same = all(
             known is not None and (known.state, known.sha256) == ("verified", one["sha256"]) for one, known in stand
         )

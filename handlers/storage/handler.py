@@ -201,15 +201,13 @@ class DrainHandler:
             assert copy.bound_for is not None
             bucket, key = self.places.buckets["s3"], copy.bound_for["keys"]["s3"]
             there = records.copy_at(read, "s3", bucket, key)
-            newer = there is not None and there.sha256 != copy.sha256 and _since(there) > _since(copy)
-            if newer and there is not None and there.state == "verified":
+            if there is not None and _is_overtaken(copy, copy.bound_for, there):
                 effects.append(_overtaken(copy, copy.bound_for))
                 continue
-            if newer:  # it is to come there yet: after this one
-                then.append(storing_job(read, copy.subject))
             facts.append(CopyIntended("s3", bucket, key, copy.subject, copy.role, copy.item, copy.sha256, copy.size))
             effects += self._moved(read, copy, copy.bound_for)
         subjects = dict.fromkeys(copy.subject for copy in found)
+        then += [storing_job(read, subject) for subject in subjects]  # what was overtaken, or overtook, is put anew
         then += [JobSpec(FOLLOW, str(one)) for subject in subjects for one in _outgrown(read, subject)]
         if self.removes:
             then += [JobSpec(LET_GO, str(subject)) for subject in subjects]
@@ -239,6 +237,14 @@ class DrainHandler:
 def _since(copy: Copy) -> datetime:
     """Since when this content is what belongs there."""
     return copy.verified_at if copy.state == "verified" and copy.verified_at is not None else copy.intended_at
+
+
+def _is_overtaken(copy: Copy, one: dict[str, Any], there: Copy) -> bool:
+    """Whether newer content of its call lies in S3 already. Rounds tell, whatever the clock did meanwhile; what has
+    none, since it was bound for S3 later, is told by time. Under a recording's key never lies a newer one."""
+    if copy.role == "audio" or there.state != "verified" or there.sha256 == copy.sha256:
+        return False
+    return there.round > one.get("round", 0) or _since(there) > _since(copy)
 
 
 def _overtaken(copy: Copy, one: dict[str, Any]) -> Effect:
@@ -290,6 +296,9 @@ class LetGoHandler:
         subject = int(job.key)
         if self.settings.after != "remove":
             return Planned()
+        stored_by = storing_job(read, subject)
+        if stored_by.kind == LONE and stored_by.key != job.key:
+            return Planned(then=(JobSpec(LET_GO, stored_by.key),))  # another side speaks for both
         lacks = self._lacks(read, subject)
         if lacks:
             return Postponed(read.now + LOOK_AGAIN, lacks)

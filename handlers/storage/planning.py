@@ -312,7 +312,7 @@ class Planner:
         """Which round of content it is under its key where copies belong; the first is 0."""
         home = self._places.home
         known = records.copy_at(self._read, self._place(home), self._places.buckets[home], keys[home])
-        return 0 if known is None else known.round + (known.sha256 != sha256)
+        return 0 if known is None else known.round + (known.sha256 != sha256 or known.state == "removed")
 
     def _again(self, wanted: Wanted) -> Wanted:
         """With when the object was found to be lost where it belongs, and gone from elsewhere before it could move."""
@@ -356,7 +356,8 @@ def has_source(read: Reader, copy: records.Copy) -> bool:
     """Whether its bytes can be had again: written by callspool itself, or held by a file or by another copy."""
     if copy.item is None:
         return True
-    held = {copy.item, records.standing_for(read, copy.item)}
+    root = records.recording_of_copy(read, copy.item)
+    held = {copy.item, records.standing_for(read, copy.item), records.standing_for(read, root)}
     if any(records.lies_on_disk(read, item) for item in held):
         return True
     here = (copy.place, copy.bucket, copy.key)

@@ -43,17 +43,12 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
 
     def again(read: Reader, key: str) -> Acted:
         job = storing_job(read, int(key))
-        if job != JobSpec(kind, key):
+        if job.kind != kind or (kind == STORE and job.key != key):
             return Acted(None)
-        home, wanted = (places.home, places.buckets[places.home]), _keys(read, places, job)
-        verified = [
-            copy
-            for copy in records.copies(read, int(key))
-            if copy.state == "verified"
-            and (copy.place, copy.bucket) == home
-            and has_source(read, copy)
-            and copy.key in wanted
-        ]
+        home: records.Place = "s3" if places.home == "s3" else "local"
+        bucket = places.buckets[home]
+        held = [records.copy_at(read, home, bucket, one) for one in sorted(_keys(read, places, job))]
+        verified = [copy for copy in held if copy is not None and copy.state == "verified" and has_source(read, copy)]
         facts, then = _again(read, places, verified, TOLD)
         return Acted(None, tuple(facts), (*then, job))
 

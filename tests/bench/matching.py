@@ -25,7 +25,8 @@ from tests.bench.rules import RULES, Matcher
 from tests.bench.scoring import CONFIDENCE, Score, calibration, decisions, score, worst
 from tests.bench.traffic import Traffic
 
-MATCHERS: Mapping[str, Matcher] = {**RULES, "times": partial(ours, turns=False), "turns": partial(ours, turns=True)}
+OURS = {"times": partial(ours, turns=False), "turns": partial(ours, turns=True)}
+MATCHERS: Mapping[str, Matcher] = {**RULES, **OURS}
 
 COLUMNS = ("a minute", "matcher", "right %", "wrong %", "alone %", "held %", "decided %", "false", "worst", "foretold")
 """``wrong``: every decision that is not true, also that there were no recording. ``alone``: rightly decided to have
@@ -66,7 +67,8 @@ def measure(
     for seed in seeds:
         observed, truth = simulate(traffic, seed)
         for name in names:
-            judge(MATCHERS[name], observed, truth, confidence, measured[name])
+            matcher = partial(OURS[name], confidence=confidence) if name in OURS else MATCHERS[name]
+            judge(matcher, observed, truth, confidence, measured[name])
     return measured
 
 

@@ -11,16 +11,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.contract import Event, Job, JobSpec, Outcome, Reader
 from handlers.model import AudioInfo, Recording, Side, TimeSource
-from handlers.records import CopyArrived, CopyJudged, CopyMade, CopySuperseded, OriginalGone, RecordingKnown
+from handlers.records import (
+    AllUnstranded,
+    CopyArrived,
+    CopyJudged,
+    CopyMade,
+    CopyRemoved,
+    CopySuperseded,
+    OriginalGone,
+    RecordingKnown,
+)
 from handlers.storage import follow, handler
 from handlers.storage.follow import FOLLOW_ALL
-from handlers.storage.handler import FOLLOW, LONE
-from tests.support.s3 import BUCKET, Awkward, Request, awkward, moto
+from handlers.storage.handler import DRAIN, FOLLOW, LONE
+from tests.support.s3 import BUCKET, Awkward, Request, awkward, client, moto
 from tests.support.storing import BOUND, Site, broken, stored
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -36,15 +46,20 @@ def proxy() -> Iterator[Awkward]:
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often it was decided about storing, and about following."""
+    return counted(monkeypatch, (follow.FollowHandler, "follow"), (handler.StoreHandler, "store"))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, *made: tuple[Any, str]) -> Counter[str]:
+    """How often each of these handlers decides, by the names given."""
     counted: Counter[str] = Counter()
-    for made, name in ((follow.FollowHandler, "follow"), (handler.StoreHandler, "store")):
-        before = made.plan
+    for kind, name in made:
 
-        def plan(self: object, job: Job, read: Reader, name: str = name, before: object = before) -> Outcome:
+        def plan(self: Any, job: Job, read: Reader, name: str = name, before: Any = kind.plan) -> Outcome:
             counted[name] += 1
-            return before(self, job, read)  # type: ignore[operator, no-any-return]
+            outcome: Outcome = before(self, job, read)
+            return outcome
 
-        monkeypatch.setattr(made, "plan", plan)
+        monkeypatch.setattr(kind, "plan", plan)
     return counted
 
 
@@ -201,29 +216,97 @@ def test_an_older_paper_that_waits_to_move_never_takes_the_place_of_a_newer_one(
     whole(proxy, COPY)
 
 
-def test_newer_content_that_was_put_ends_an_older_move(tmp_path: Path, proxy: Awkward) -> None:
+@pytest.mark.parametrize("hours", [0, -3])
+def test_newer_content_that_was_put_ends_an_older_move_whatever_the_clock_says(
+    tmp_path: Path, proxy: Awkward, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained: Counter[str] = counted(monkeypatch, (handler.DrainHandler, "drain"))
     site = Aged(tmp_path, proxy.url)
     proxy.answer = broken([(503, {}, b"")])
     with site.at_work():
-        site.record()
+        site.record("u1_agent.wav", Side.AGENT, "g:u1")
         site.quiet()
-        newer = hashlib.sha256(b"newer").hexdigest()
-        verified = (
-            "INSERT INTO copy (place, bucket, key, subject_id, role, sha256, size, state, intended_us, verified_us, "
-            "changed_us) SELECT 's3', 'calls', json_extract(bound_for, '$.keys.s3'), subject_id, role, ?, 5, "
-            "'verified', verified_us + 1, verified_us + 1, verified_us + 1 FROM copy "
-            "WHERE place = 'local' AND role = 'sidecar' ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = 5, "
-            "state = 'verified', verified_us = excluded.verified_us"
-        )
-        site.ledger.write("test.newer", lambda tx: tx.execute(verified, (newer,)))
+        later = "UPDATE copy SET reason = 'later' WHERE role = 'sidecar'"
+        site.ledger.write("test.later", lambda tx: tx.execute(later))
         proxy.answer = lambda _request: None
-        site.pass_until(lambda: not site.rows(BOUND), "all that is to move has moved")
-        [sidecar] = site.rows("SELECT sha256 FROM copy WHERE place = 's3' AND role = 'sidecar'")
-        [old] = site.rows("SELECT reason FROM copy WHERE place = 'local' AND role = 'sidecar' AND state = 'removed'")
-    assert sidecar["sha256"] == newer
-    assert old["reason"].startswith("newer content")
-    assert not [key for key in stored(proxy) if key.endswith("_call.json")], "nothing older was put"
+        site.pass_until(lambda: "u1_agent.wav" in site.held(), "the recording has moved")
+        site.clock.jump(timedelta(hours=hours))
+        site.record("u1_customer.wav", Side.CUSTOMER, "g:u1")
+        site.quiet()
+        assert site.held("sidecar") == {"u1_call.json": "verified"}
+        drained.clear()
+        site.ledger.write("test.drain", AllUnstranded().write)
+        site.ledger.add_jobs([JobSpec(DRAIN, "s3")])
+        site.quiet()
+        assert drained["drain"] < 10
+        [old] = site.rows("SELECT reason, state FROM copy WHERE place = 'local' AND role = 'sidecar'")
+        assert (old["state"], old["reason"]) == ("removed", "newer content of its call is verified in S3")
+        site.every_copy_lies_there()
+    whole(proxy, "u1_agent.wav", "u1_customer.wav")
     assert not list(tmp_path.joinpath("uploads").rglob("*_call.json"))
+
+
+def test_an_original_that_is_dropped_again_is_put_where_its_copy_is_gone_from_everywhere(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    with followed(tmp_path, proxy) as (site, item):
+        site.take_away(COPY)
+        [gone] = site.rows("SELECT place, bucket, key FROM copy WHERE role = 'audio' AND state = 'verified'")
+        client(proxy.upstream).delete_object(Bucket=BUCKET, Key=gone["key"])
+        assert site.settle(ORIGINAL, bytes_of(ORIGINAL)) == item
+        told: Any = site.ledger.act("storage.repair", site.acts["storage.repair"], {"found": [list(gone)]})
+        assert told["repairing"] == 1
+        site.quiet()
+        assert site.held()[ORIGINAL] == "verified"
+        site.every_copy_lies_there()
+    whole(proxy, ORIGINAL)
+
+
+def test_what_was_let_go_for_nobody_wanted_it_is_put_when_it_is_wanted_again(tmp_path: Path, proxy: Awkward) -> None:
+    site = Aged(tmp_path, proxy.url)
+    with site.at_work():
+        item = site.record()
+        site.quiet()
+        [first] = site.rows("SELECT place, bucket, key FROM copy WHERE role = 'audio'")
+        site.ledger.write("test.removed", CopyRemoved("s3", first["bucket"], first["key"], "unwanted").write)
+        client(proxy.upstream).delete_object(Bucket=BUCKET, Key=first["key"])
+        site.ledger.add_jobs([JobSpec(LONE, str(item))])
+        site.quiet()
+        assert site.held() == {ORIGINAL: "verified"}
+        site.every_copy_lies_there()
+    whole(proxy, ORIGINAL)
+
+
+def test_what_once_waited_for_s3_keeps_nothing_back_where_the_local_store_is_home(
+    tmp_path: Path, proxy: Awkward
+) -> None:
+    site = Aged(tmp_path, proxy.url, backend="local")
+    with site.at_work():
+        item = site.record()
+        site.quiet()
+        bound = "UPDATE copy SET bound_for = '{}' WHERE role = 'metadata'"
+        site.ledger.write("test.bound", lambda tx: tx.execute(bound))
+        site.compress(item)
+        site.quiet()
+    assert [path.name for path in tmp_path.joinpath("uploads").rglob("x1.*")] == [COPY]
+
+
+def test_a_retry_of_any_side_puts_all_of_them_again(tmp_path: Path, proxy: Awkward) -> None:
+    site = Aged(tmp_path, proxy.url)
+    with site.at_work():
+        names = {side: f"u1_{side.value}.wav" for side in (Side.AGENT, Side.CUSTOMER)}
+        items = [site.record(name, side, "g:u1") for side, name in names.items()]
+        site.quiet()
+        for row in site.rows("SELECT key FROM copy WHERE role = 'audio'"):
+            client(proxy.upstream).delete_object(Bucket=BUCKET, Key=row["key"])
+        with site.ledger.view() as view:
+            acted = site.redo[LONE](view, str(items[1]))
+        for fact in acted.facts:
+            site.ledger.write("test.redo", fact.write)
+        site.ledger.add_jobs(acted.then)
+        site.quiet()
+        site.every_copy_lies_there()
+    whole(proxy, *names.values())
 
 
 def test_a_retry_forgets_no_original_that_lies_there_still(tmp_path: Path, proxy: Awkward) -> None:
