@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from handlers.demo.crm import LoopbackCrm
+from tests.flow.stored import empty
 from tests.support.process import Site
-from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, awkward, client, moto
+from tests.support.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, Awkward, awkward, moto
 
 
 @pytest.fixture
@@ -33,9 +34,7 @@ def service() -> Iterator[str]:
 
 @pytest.fixture
 def proxy(service: str) -> Iterator[Awkward]:
-    held = client(service)
-    for one in held.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        held.delete_object(Bucket=BUCKET, Key=one["Key"])
+    empty(service)
     with awkward(service) as told:
         yield told
 

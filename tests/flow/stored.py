@@ -16,6 +16,13 @@ def objects(url: str) -> dict[str, bytes]:
     return {key: timeless(key, held.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in keys}
 
 
+def empty(url: str) -> None:
+    """Leave nothing in the bucket."""
+    held = client(url)
+    for one in held.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        held.delete_object(Bucket=BUCKET, Key=one["Key"])
+
+
 def timeless(key: str, data: bytes) -> bytes:
     """A sidecar without the id in the CRM, which it gains when it is written again after that was fixed."""
     if not key.endswith("_call.json"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.flow.steps import at_work, delivered
-from tests.flow.stored import objects, stored, uploads
+from tests.flow.stored import empty, objects, stored, uploads
 from tests.support import audio
 from tests.support.calls import FieldCall
 from tests.support.process import Site, eventually
@@ -23,6 +24,18 @@ OLD = {
     "CALLSPOOL_COMPRESS__KEEP_ORIGINAL": "0s",
     "CALLSPOOL_COMPRESS__WORKERS": "1",
 }
+CLOUD = (
+    "CRM_UPLOAD_URL",
+    "CRM_CALL_DATA_URL",
+    "S3_BUCKET_NAME",
+    "S3_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "CALLSPOOL_STORAGE__RETRY",
+    "CALLSPOOL_STORAGE__S3__TIMEOUT",
+)
+"""The variables of a site whose storage is S3."""
+
 SUPERSEDED = "SELECT key FROM copy WHERE state = 'removed' AND reason LIKE '%compressed copy%'"
 
 
@@ -149,21 +162,67 @@ def test_originals_stay_in_storage_where_they_are_to_stay(site: Site) -> None:
     assert site.command("verify", "--deep", "100%").returncode == 0
 
 
-@pytest.mark.parametrize(
-    "kill", ["storage.put.performed:2", "storage.supersede.performing:1", "storage.supersede.performed:1"]
-)
-def test_killed_on_the_way_the_end_is_the_same(kill: str, site: Site) -> None:
+FEW = ("storage.put.performed:2", "storage.supersede.performing:1", "storage.supersede.performed:1")
+"""Where something is changed and not yet known; the slow test tries every point that is passed, in S3."""
+
+
+def taken_in(site: Site) -> bytes:
+    """A call that is stored and delivered; returns its recording."""
     with at_work(site) as daemon:
         before = drop(site).read_bytes()
         stored(daemon, site, 1)
         delivered(daemon, site)
-    armed = {**OLD, "CALLSPOOL_TRACE": str(site.folder / "trace"), "CALLSPOOL_TRACE_KILL": kill}
+    return before
+
+
+def killed(site: Site, kill: str) -> list[str]:
+    """Compress with a kill at that point (none: to the end); returns the points that were passed."""
+    trace = site.folder / "trace"
+    armed = {**OLD, "CALLSPOOL_TRACE": str(trace), **({"CALLSPOOL_TRACE_KILL": kill} if kill else {})}
     with site.daemon(**armed) as daemon:
         daemon.wait_for("daemon.started")
         site.command("compress", **OLD)
-        assert daemon.ended() == -signal.SIGKILL, f"{kill} was never passed"
-    sounds = [data for key, data in uploads(site).items() if key.endswith((".wav", ".opus"))]
+        if kill:
+            assert daemon.ended() == -signal.SIGKILL, f"{kill} was never passed"
+        else:
+            eventually(lambda: followed(site, 1), "storage to follow")
+            assert daemon.stop() == 0
+    return [":".join(line.split()) for line in trace.read_text().splitlines()]
+
+
+def hold_to_one(site: Site, held: dict[str, bytes], before: bytes) -> None:
+    """At this instant the original is stored, or the copy that lies in the folder is."""
+    sounds = [data for key, data in held.items() if key.endswith((".wav", ".opus"))]
     assert before in sounds or [copy.read_bytes() for copy in site.recordings.glob("*.opus")] == sounds
+
+
+@pytest.mark.parametrize("kill", FEW)
+def test_killed_on_the_way_the_end_is_the_same(kill: str, site: Site) -> None:
+    before = taken_in(site)
+    killed(site, kill)
+    hold_to_one(site, uploads(site), before)
     with at_work(site, **OLD):
         eventually(lambda: followed(site, 1), "storage to follow")
     hold_to_the_end(site, uploads(site), before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_every_step_of_following_s3_holds_one_recording_in_the_end(
+    tmp_path: Path, cloudy: Site, service: str
+) -> None:
+    before = taken_in(cloudy)
+    points = [point for point in killed(cloudy, "") if point.startswith("storage.")]
+    hold_to_the_end(cloudy, objects(service), before)
+    assert {point.split(":")[0] for point in points} >= {"storage.put.performing", "storage.supersede.performed"}
+    for nth, point in enumerate(points):
+        empty(service)
+        folder = tmp_path / f"killed-{nth}"
+        folder.mkdir()
+        site = Site(folder, **{name: cloudy.environ[name] for name in CLOUD})
+        before = taken_in(site)
+        killed(site, point)
+        hold_to_one(site, objects(service), before)
+        with at_work(site, **OLD):
+            eventually(partial(followed, site), "storage to follow")
+        hold_to_the_end(site, objects(service), before)
