@@ -63,7 +63,7 @@ class LoggedDisk:
         _run("mkfs.ext4", "-q", "-F", str(folder / "exported"), f"{FILE_SYSTEM // 1024}k")
         _run("mount", "-o", "loop", str(folder / "exported"), str(self.mounted))
         self._marks = os.open(folder / "exported", os.O_WRONLY)
-        self._said = 0
+        self._said = self._shown_before = 0
 
     def mark(self, count: int) -> None:
         """From here on so much is promised."""
@@ -122,7 +122,9 @@ class LoggedDisk:
                 yield from self._shown(base, left, point, promised)
 
     def _shown(self, base: Path, left: Sequence[Write], point: int, promised: int) -> Iterator[tuple[int, int]]:
-        image = self._folder / "cut.raw"
+        # A file of its own each time: a loop device that is let go late would show what it remembers of the last.
+        self._shown_before += 1
+        image = self._folder / f"cut-{self._shown_before}.raw"
         _run("cp", "--sparse=always", str(base), str(image))
         with open(image, "rb+") as file:
             _apply(file.fileno(), left)
@@ -131,6 +133,7 @@ class LoggedDisk:
             yield point, promised
         finally:
             _run("umount", str(self.mounted))
+            image.unlink()
 
     def _words(self) -> list[str]:
         folder = self._folder
