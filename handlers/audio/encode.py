@@ -79,7 +79,7 @@ class _Listening:
     second: list[bytearray] = field(default_factory=list)
     seconds: int = 0
 
-    def hear(self, planes: Sequence[bytes]) -> None:
+    def hear(self, planes: Sequence[bytes | bytearray]) -> None:
         if not self.waiting:
             self.waiting = [bytearray() for _ in planes]
             self.second = [bytearray() for _ in planes]
@@ -123,10 +123,18 @@ def bands(plane: bytes) -> list[float]:
 def heard(file: BinaryIO, demuxer: str) -> Side:
     """All of a recording, as it is compared with another."""
     listening = _Listening()
+    planes: list[bytearray] = []
     with av.open(file, format=demuxer, metadata_errors="replace") as source:
         resampler: Any = av.AudioResampler(format="s16p", rate=RATE)
         for frame in with_end(frames(source, Coded())):
             for piece in resampler.resample(frame):
                 size = piece.samples * _WIDTH
-                listening.hear([bytes(plane)[:size] for plane in piece.planes])
+                planes = planes or [bytearray() for _ in piece.planes]
+                for plane, more in zip(planes, piece.planes, strict=True):
+                    plane += memoryview(more)[:size]  # noqa: PLW2901 it grows in place
+                if len(planes[0]) >= RATE * _WIDTH:
+                    listening.hear(planes)  # a second at once: a frame of 20 ms is hardly worth the call
+                    planes = []
+    if planes:
+        listening.hear(planes)
     return listening.side
