@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from daemon.contract import Act, Acted, Effect, Event, Job, JobSpec, Json, Outcome, Planned, Reader, Receipt
 from daemon.errors import BadRequest, Unacceptable
 from handlers import records
 from handlers.records import CopyClassed
 from handlers.storage.handler import S3
-from handlers.storage.performers import Stores
+from handlers.storage.performers import Stores, Sure
 
 ARCHIVE, CLASSIFY = "archive", "classify"
 CLASS = "storage.class"
@@ -93,19 +93,11 @@ def _effect(copy: records.Copy, storage_class: str) -> Effect:
     return Effect.of(CLASS, str(copy.item), CLASSES, payload)
 
 
-class ClassPerformer:
+class ClassPerformer(Sure):
     """Gives one object its class."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-
-    def find(self, _effect: Effect, /) -> Receipt | None:
-        """Not known to be so: ``perform`` itself looks first."""
-        return None
-
-    def doubt(self, _effect: Effect, /) -> Literal["resend", "hold"]:
-        """Again: an object that has its class is left alone."""
-        return "resend"
 
     def perform(self, effect: Effect, /) -> Receipt:
         """Have it done; what S3 will not do is put down, and not asked again."""

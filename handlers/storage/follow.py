@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from daemon.contract import Effect, Event, Job, JobSpec, Json, Outcome, Planned, Postponed, Reader, Receipt
 from daemon.errors import Unacceptable
@@ -20,7 +20,7 @@ from handlers.records import Copy, CopySuperseded
 from handlers.storage.content import shows
 from handlers.storage.handler import FOLLOW, STORE, storing_job
 from handlers.storage.members import members_of_call, members_of_recording
-from handlers.storage.performers import Stores
+from handlers.storage.performers import Stores, Sure
 from handlers.storage.planning import Places, Planner, Wanted, is_safe, lies_at_home
 from handlers.storage.store import Store
 
@@ -126,19 +126,11 @@ def _effects(
     )
 
 
-class SupersedePerformer:
+class SupersedePerformer(Sure):
     """Lets an original, or its metadata, go from a store."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-
-    def find(self, _effect: Effect, /) -> Receipt | None:
-        """Not known to be so: deleting again what is gone is fine."""
-        return None
-
-    def doubt(self, _effect: Effect, /) -> Literal["resend", "hold"]:
-        """Again."""
-        return "resend"
 
     def perform(self, effect: Effect, /) -> Receipt:
         """Delete it, where all is still as it was when that was decided. Raises Unacceptable where the store does not

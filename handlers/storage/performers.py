@@ -79,7 +79,7 @@ class Stores:
         )
 
 
-class _Sure:
+class Sure:
     """Putting again what is there already is a success and writes nothing, so nothing need be looked up before."""
 
     def find(self, _effect: Effect, /) -> Receipt | None:
@@ -91,7 +91,7 @@ class _Sure:
         return "resend"
 
 
-class PutPerformer(_Sure):
+class PutPerformer(Sure):
     """Puts a bundle of objects where they belong, or else into the local store: whatever happens, a copy is safe."""
 
     def __init__(self, stores: Stores) -> None:
@@ -280,7 +280,7 @@ class BeginPerformer:
         return Receipt({"upload_id": upload_id}, facts=(MultipartBegun(stores.s3.bucket, key, upload_id),))
 
 
-class AbortPerformer(_Sure):
+class AbortPerformer(Sure):
     """Gives up an upload in parts that nobody goes on with."""
 
     def __init__(self, stores: Stores) -> None:
@@ -295,7 +295,7 @@ class AbortPerformer(_Sure):
         return Receipt({"aborted": True}, event, (MultipartEnded(s3.bucket, payload["key"]),))
 
 
-class MovePerformer(_Sure):
+class MovePerformer(Sure):
     """Moves one object from the local store to S3."""
 
     def __init__(self, stores: Stores) -> None:
@@ -368,7 +368,7 @@ def _standing(s3: InParts, one: Mapping[str, Any], described: Described) -> Stor
         return None
 
 
-class ReleasePerformer(_Sure):
+class ReleasePerformer(Sure):
     """Lets go of a copy in the local store that was verified in S3 and committed there."""
 
     def __init__(self, stores: Stores) -> None:
@@ -398,7 +398,7 @@ class ReleasePerformer(_Sure):
         return Receipt({"released": True}, Event("storage.released", fields), (fact,))
 
 
-class RemovePerformer(_Sure):
+class RemovePerformer(Sure):
     """Removes a source whose very bytes are verified in storage: looked at there once more before."""
 
     def __init__(self, stores: Stores) -> None:

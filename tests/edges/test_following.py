@@ -206,7 +206,7 @@ def test_an_older_paper_that_waits_to_move_never_takes_the_place_of_a_newer_one(
         site.compress(item)
         site.quiet()
         site.a_night_passes()
-        assert site.held() == {ORIGINAL: "verified"}, "nothing goes while a paper waits to move"
+        assert site.held()[ORIGINAL] == "verified", "nothing goes while a paper waits to move"
         site.ledger.act("storage.drain", site.acts["storage.drain"], {})
         site.pass_until(lambda: not site.rows(BOUND), "all has moved")
         site.quiet()

@@ -50,6 +50,15 @@ def drop(site: Site) -> Path:
     return path
 
 
+def taken_in(site: Site) -> bytes:
+    """A call that is stored and delivered; returns its recording."""
+    with at_work(site) as daemon:
+        before = drop(site).read_bytes()
+        stored(daemon, site, 1)
+        delivered(daemon, site)
+    return before
+
+
 def followed(site: Site, count: int = 2) -> bool:
     """Whether so many objects, a recording and its metadata or the recording alone, were let go for a copy."""
     return len(site.rows(SUPERSEDED)) >= count and site.idle()
@@ -124,10 +133,7 @@ def test_in_s3_a_recording_goes_only_after_the_papers_name_its_copy(cloudy: Site
 def test_with_s3_away_the_original_stays_there_until_the_copy_has_moved(
     cloudy: Site, proxy: Awkward, service: str
 ) -> None:
-    with at_work(cloudy) as daemon:
-        before = drop(cloudy).read_bytes()
-        stored(daemon, cloudy, 1)
-        delivered(daemon, cloudy)
+    before = taken_in(cloudy)
     proxy.answer = lambda request: (503, {}, b"")
     with at_work(cloudy, **OLD) as daemon:
         cloudy.command("compress", **OLD)
@@ -164,15 +170,6 @@ def test_originals_stay_in_storage_where_they_are_to_stay(site: Site) -> None:
 
 FEW = ("storage.put.performed:2", "storage.supersede.performing:1", "storage.supersede.performed:1")
 """Where something is changed and not yet known; the slow test tries every point that is passed, in S3."""
-
-
-def taken_in(site: Site) -> bytes:
-    """A call that is stored and delivered; returns its recording."""
-    with at_work(site) as daemon:
-        before = drop(site).read_bytes()
-        stored(daemon, site, 1)
-        delivered(daemon, site)
-    return before
 
 
 def killed(site: Site, kill: str) -> list[str]:
