@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.contract import Reader
 from handlers import records
 from handlers.match.assign import NOBODY, Board, recording_board, rounded
+from handlers.match.book import Memory
 from handlers.match.evidence import Experience
 from handlers.match.ledger_source import surroundings
 
@@ -34,9 +35,13 @@ def disputes(
     *,
     conversation: int | None = None,
     group: str | None = None,
+    memory: Memory | None = None,
 ) -> list[Dispute]:
-    """The sent matches around a subject that would be made otherwise today, with a probability that would decide."""
-    found = surroundings(read, settings, experience, conversation=conversation, group=group, sent_too=True)
+    """The sent matches around a subject that would be made otherwise today, with a probability that would decide.
+    ``memory`` as in ``surroundings``."""
+    found = surroundings(
+        read, settings, experience, conversation=conversation, group=group, sent_too=True, memory=memory
+    )
     numbers = sorted(found.recording_judged)
     board = recording_board(found.near, found.near.last_moment(read.now), settings, experience, numbers)
     told: dict[int, Dispute] = {}

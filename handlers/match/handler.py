@@ -126,7 +126,7 @@ class MatchHandler:
         found, decisions = self._around(read, experience, conversation=number)
         until, reason, _ = self._judge(changes, found, decisions, number, experience)
         if found.sent_near:
-            changes.dispute(disputes(read, self._settings, experience, conversation=number))
+            changes.dispute(disputes(read, self._settings, experience, conversation=number, memory=self._memory))
         return changes.outcome(until, reason)
 
     def _group(self, key: str, read: Reader, experience: Experience) -> Outcome:
@@ -134,7 +134,7 @@ class MatchHandler:
         found, decisions = self._around(read, experience, group=key)
         _, _, decisions = self._judge(changes, found, decisions, None, experience)
         if found.sent_near:
-            changes.dispute(disputes(read, self._settings, experience, group=key))
+            changes.dispute(disputes(read, self._settings, experience, group=key, memory=self._memory))
         group = found.near.groups.get(key)
         held = records.pairing_of_group(read, key)
         if held is not None and held.conversation_id not in decisions:
