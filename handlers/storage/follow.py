@@ -18,8 +18,7 @@ from daemon.errors import Unacceptable
 from handlers import records
 from handlers.records import Copy, CopySuperseded
 from handlers.storage.content import shows
-from handlers.storage.handler import FOLLOW, STORE, storing_job
-from handlers.storage.members import members_of_call, members_of_recording
+from handlers.storage.handler import FOLLOW, members_of, storing_job
 from handlers.storage.performers import Stores, Sure
 from handlers.storage.planning import Places, Planner, Wanted, is_safe, lies_at_home
 from handlers.storage.store import Store
@@ -54,7 +53,7 @@ class FollowAllHandler:
         if not self.places.follow:
             return Planned()
         home = self.places.home
-        found = records.outgrown(read, "s3" if home == "s3" else "local", self.places.buckets[home], MOST)
+        found = records.outgrown(read, home, self.places.buckets[home], MOST)
         return Planned(then=tuple(JobSpec(FOLLOW, str(recording)) for recording in found))
 
 
@@ -74,8 +73,7 @@ class FollowHandler:
             return Planned()
         recording = records.recording_of_copy(read, int(job.key))
         store = storing_job(read, recording)
-        subject = int(store.key)
-        members = members_of_call(read, subject) if store.kind == STORE else members_of_recording(read, subject)
+        members = members_of(read, store)
         sides = sorted(one.id for one, _ in members.recordings)
         if recording in sides[1:]:
             return Planned(then=(JobSpec(FOLLOW, str(sides[0])),))  # one job speaks for all sides

@@ -151,6 +151,12 @@ def storing_job(read: Reader, subject: int) -> JobSpec:
     return JobSpec(LONE, str(min((one.id for one in records.recordings(read, group)), default=subject)))
 
 
+def members_of(read: Reader, job: JobSpec) -> Members:
+    """What the job that ``storing_job`` names stores."""
+    found = members_of_call if job.kind == STORE else members_of_recording
+    return found(read, int(job.key))
+
+
 def begin(read: Reader, places: Places, one: dict[str, Json], dest: str = STORAGE) -> Effect:
     """Ask the service for the id of an upload in parts, or take up the one that was begun for this key."""
     keys: Any = one["keys"]
@@ -225,13 +231,7 @@ class DrainHandler:
             "begun": begins[0].identity if begins else None,
         }
         moved = Effect.of(MOVE, identity, S3, payload)
-        release: dict[str, Json] = {
-            "local": copy.key,
-            "sha256": copy.sha256,
-            "size": copy.size,
-            "named": payload["named"],
-        }
-        return [*begins, moved, Effect.of(RELEASE, identity, STORAGE, {**release, "move": moved.key})]
+        return [*begins, moved, _release(copy, one, {"move": moved.key})]
 
 
 def _since(copy: Copy) -> datetime:
@@ -249,13 +249,17 @@ def _is_overtaken(copy: Copy, one: dict[str, Any], there: Copy) -> bool:
 
 def _overtaken(copy: Copy, one: dict[str, Any]) -> Effect:
     """Newer content of its call lies in S3 already: this one moves no more."""
+    return _release(copy, one, {"move": None, "as_of": copy.changed_at.isoformat()})
+
+
+def _release(copy: Copy, one: dict[str, Any], why: dict[str, Json]) -> Effect:
+    """Let go of it in the local store."""
     payload: dict[str, Json] = {
         "local": copy.key,
         "sha256": copy.sha256,
         "size": copy.size,
         "named": one["metadata"].get("call-id", ""),
-        "move": None,
-        "as_of": copy.changed_at.isoformat(),
+        **why,
     }
     return Effect.of(RELEASE, f"local:{copy.key}", STORAGE, payload)
 

@@ -23,7 +23,7 @@ class Wanted:
     ``keys`` names its key in each place; ``over`` says that older content of the same call may lie there, ``round`` how
     often it became another where copies belong, ``lost_at``
     that the object was found to be missing or to be something else, and when, ``gone_at`` that its copy in another
-    place was gone before it could move, or that it was let go for a compressed copy.
+    place was gone before it could move.
     """
 
     role: str
@@ -65,7 +65,7 @@ class Places:
     ``home`` is where copies belong; ``follow`` says that a compressed copy takes its original's place there too.
     """
 
-    home: str
+    home: records.Place
     buckets: Mapping[str, str]
     layouts: Mapping[str, Layout]
     follow: bool = False
@@ -138,7 +138,7 @@ class Planner:
         their metadata."""
         keys = {one.keys[self._places.home] for one in wanted}
         found: list[records.Copy] = []
-        for kept in self._recordings:
+        for kept in (one for one in self._recordings if one.is_copy):
             for earlier in self._before(kept.original.id, kept.item.id):
                 for copy in self._at_home(earlier):
                     paper = records.copy_at(self._read, copy.place, copy.bucket, beside(copy.key, "_metadata.json"))
@@ -172,10 +172,12 @@ class Planner:
         """The recording itself, or the compressed copy that is to stand for it in storage: one that does already, also
         where the original was dropped again; the newest where storage is to follow; one that alone is left of it, in
         folders and in storage."""
+        chain = records.copies_made(self._read, item.id)
+        if len(chain) == 1:
+            return item
         standing = records.standing_for(self._read, item.id)
         if standing != item.id and self._follows(item.id, standing):
             return self._read.item(standing)
-        chain = records.copies_made(self._read, item.id)
         stored = [one for one in chain[1:] if any(copy.state == "verified" for copy in self._at_home(one))]
         if stored:
             return self._read.item(stored[-1])
@@ -214,9 +216,8 @@ class Planner:
         """What the ledger knows of an item's copies. Of a file that is the copy of two recordings (which sound the
         same) each call has its own."""
         copies = records.copies_of_item(self._read, item)
-        if not records.is_shared(self._read, item):
-            return copies
-        return [copy for copy in copies if copy.subject in self.subjects]
+        own = [copy for copy in copies if copy.subject in self.subjects]
+        return own if len(own) < len(copies) and records.is_shared(self._read, item) else copies
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         keys = {}
@@ -311,7 +312,7 @@ class Planner:
     def _round(self, keys: Mapping[str, str], sha256: str) -> int:
         """Which round of content it is under its key where copies belong; the first is 0."""
         home = self._places.home
-        known = records.copy_at(self._read, self._place(home), self._places.buckets[home], keys[home])
+        known = records.copy_at(self._read, home, self._places.buckets[home], keys[home])
         return 0 if known is None else known.round + (known.sha256 != sha256 or known.state == "removed")
 
     def _again(self, wanted: Wanted) -> Wanted:
@@ -319,11 +320,9 @@ class Planner:
         when: dict[str, str] = {}
         for place, key in wanted.keys.items():
             known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
-            if known is not None and known.lost_at is not None:
-                if known.state == "removed":
-                    when["gone_at"] = documents.stamp(known.lost_at)
-                elif known.state == "intended" and place == self._places.home:
-                    when["lost_at"] = documents.stamp(known.lost_at)
+            name, state = ("lost_at", "intended") if place == self._places.home else ("gone_at", "removed")
+            if known is not None and known.state == state and known.lost_at is not None:
+                when[name] = documents.stamp(known.lost_at)
         return replace(wanted, lost_at=when.get("lost_at"), gone_at=when.get("gone_at"))
 
     @staticmethod
@@ -343,7 +342,7 @@ def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
 
 def lies_at_home(read: Reader, places: Places, wanted: Wanted) -> bool:
     """Whether a verified copy of this very object is where it belongs, and not only on its way there."""
-    home: records.Place = "s3" if places.home == "s3" else "local"
+    home = places.home
     found = records.copy_at(read, home, places.buckets[home], wanted.keys[home])
     return found is not None and found.state == "verified" and found.sha256 == wanted.sha256
 

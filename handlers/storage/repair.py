@@ -9,8 +9,7 @@ from typing import Any
 from daemon.contract import Acted, Event, Fact, JobSpec, Json, Reader
 from handlers import records
 from handlers.records import Copy, CopyLost, CopyRemoved
-from handlers.storage.handler import STORE, storing_job
-from handlers.storage.members import members_of_call, members_of_recording
+from handlers.storage.handler import STORE, members_of, storing_job
 from handlers.storage.planning import NOWHERE, Places, Planner, has_source
 
 FOUND = "found to be missing or to be something else"
@@ -45,8 +44,7 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
         job = storing_job(read, int(key))
         if job.kind != kind or (kind == STORE and job.key != key):
             return Acted(None)
-        home: records.Place = "s3" if places.home == "s3" else "local"
-        bucket = places.buckets[home]
+        home, bucket = places.home, places.buckets[places.home]
         held = [records.copy_at(read, home, bucket, one) for one in sorted(_keys(read, places, job))]
         verified = [copy for copy in held if copy is not None and copy.state == "verified" and has_source(read, copy)]
         facts, then = _again(read, places, verified, TOLD)
@@ -77,5 +75,5 @@ def _again(read: Reader, places: Places, lost: Sequence[Copy], reason: str) -> t
 
 def _keys(read: Reader, places: Places, job: JobSpec) -> set[str]:
     """The keys under which it has something where copies belong."""
-    members = members_of_call(read, int(job.key)) if job.kind == STORE else members_of_recording(read, int(job.key))
-    return {wanted.keys[places.home] for wanted in Planner(places, members, read).everything()}
+    planner = Planner(places, members_of(read, job), read)
+    return {wanted.keys[places.home] for wanted in planner.everything()}

@@ -39,9 +39,13 @@ CLOUD = (
 SUPERSEDED = "SELECT key FROM copy WHERE state = 'removed' AND reason LIKE '%compressed copy%'"
 
 
+def original(site: Site) -> Path:
+    return (site.recordings / CALL.recording_name).with_suffix(".wav")
+
+
 def drop(site: Site) -> Path:
     """A call whose recording is a WAV file, which compression makes smaller."""
-    path = (site.recordings / CALL.recording_name).with_suffix(".wav")
+    path = original(site)
     part = path.with_name(f".{path.name}.part")
     spoken = audio.talk([(0.4, 1.9), (2.4, 3.6)], int(CALL.seconds), rate=audio.RATE, noise_db=-60)
     audio.encode(part, spoken, container="wav", codec="pcm_s16le")
@@ -87,17 +91,13 @@ def hold_to_the_end(site: Site, held: dict[str, bytes], before: bytes) -> None:
 
 
 def test_in_the_local_store_the_copy_takes_the_originals_place(site: Site) -> None:
-    with at_work(site) as daemon:
-        path = drop(site)
-        before = path.read_bytes()
-        stored(daemon, site, 1)
-        delivered(daemon, site)
+    before = taken_in(site)
     with at_work(site, **OLD) as daemon:
         site.command("compress", **OLD)
         told = daemon.wait_for("storage.superseded")
         eventually(lambda: followed(site, 1), "storage to follow")
     assert told["size_bytes"] == len(before)
-    assert not path.exists()
+    assert not original(site).exists()
     held = uploads(site)
     hold_to_the_end(site, held, before)
     fetched = site.folder / "fetched"
@@ -112,11 +112,7 @@ def test_in_s3_a_recording_goes_only_after_the_papers_name_its_copy(cloudy: Site
         if request.method == "DELETE":
             gone.append(objects(service))
 
-    with at_work(cloudy) as daemon:
-        path = drop(cloudy)
-        before = path.read_bytes()
-        stored(daemon, cloudy, 1)
-        delivered(daemon, cloudy)
+    before = taken_in(cloudy)
     was = objects(service)
     assert before in was.values()
     proxy.answer = look
@@ -152,17 +148,13 @@ def test_with_s3_away_the_original_stays_there_until_the_copy_has_moved(
 
 def test_originals_stay_in_storage_where_they_are_to_stay(site: Site) -> None:
     keep = {**OLD, "CALLSPOOL_STORAGE__FOLLOW_COMPRESSION": "false"}
-    with at_work(site) as daemon:
-        path = drop(site)
-        before = path.read_bytes()
-        stored(daemon, site, 1)
-        delivered(daemon, site)
+    before = taken_in(site)
     held = uploads(site)
     with at_work(site, **keep) as daemon:
         site.command("compress", **keep)
         daemon.wait_for("original.removed")
         eventually(site.idle, "nothing is open")
-    assert not path.exists()
+    assert not original(site).exists()
     assert uploads(site) == held
     assert before in held.values()
     assert site.command("verify", "--deep", "100%").returncode == 0
