@@ -837,6 +837,29 @@ def test_an_inline_job_with_effects_is_a_defect_and_performs_none(one: Toy) -> N
     assert one.rows("SELECT * FROM effect") == []
 
 
+@pytest.mark.parametrize(
+    ("takes_s", "order"), [(0.0, ["a", "b", "c", "somebody else"]), (1.0, ["a", "somebody else", "b", "c"])]
+)
+def test_whoever_has_something_to_write_waits_for_one_slow_decision_and_not_for_all(
+    one: Toy, takes_s: float, order: list[str]
+) -> None:
+    seen: list[str] = []
+
+    def slow(job: Job, _read: Reader) -> Outcome:
+        if not seen:
+            one.ledger.writer.submit("test.else", lambda _tx: seen.append("somebody else"))
+        seen.append(job.key)
+        one.clock.advance(timedelta(seconds=takes_s))
+        return Planned()
+
+    one.inline.default = slow
+    one.add("a", "b", "c", kind="count")
+    one.start()
+    one.until_state("done", "a", "b", "c", kind="count")
+    one.until(lambda: len(seen) == len(order))
+    assert seen == order
+
+
 # ------------------------------------------------------------------------------------------------ stopping
 
 
