@@ -19,46 +19,66 @@ from handlers.match.values import Group, Told, lines_of, moment_of
 from handlers.model import Conversation, Lead
 from handlers.records import Kept, Span, lead_times_of, times_of
 
-MOST_KEPT = 40_000
-"""Pairs whose fit is kept in memory: about 10 MB."""
+MOST_KEPT = 100_000
+"""Pairs of which is kept how they fit: about 20 MB, the neighbours of the last few thousand files in a crowd."""
+
+MOST_GROUPS, MOST_TOLD = 2_000, 10_000
+"""Groups and conversations kept."""
+
+
+@dataclass(slots=True)
+class Remembered:
+    """A group, and what was found out of it beside each conversation, by number: what their times are worth
+    (``times_share``), and how the lines fit."""
+
+    group: Group
+    ids: tuple[int, ...]
+    shares: dict[int, float] = field(default_factory=dict)
+    fits: dict[int, Fit | None] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Nothing is known of any pair."""
+        self.shares.clear()
+        self.fits.clear()
 
 
 @dataclass(slots=True)
 class Memory:
-    """What is dear to find out, kept from one job to the next: what is heard in a group, and how lines fit it.
+    """What is dear to find out, kept from one job to the next. What is kept of pairs holds for one ``Experience``."""
 
-    It holds for one ``Experience``; ``MOST_KEPT`` pairs are the neighbours of the last few thousand files.
-    """
-
-    fits: dict[tuple[str, tuple[int, ...], int], Fit | None] = field(default_factory=dict)
-    groups: dict[str, tuple[tuple[int, ...], Group]] = field(default_factory=dict)
     conversations: Kept[Conversation] = field(default_factory=lambda: Kept(times_of))
     leads: Kept[Lead] = field(default_factory=lambda: Kept(lead_times_of))
+    _groups: dict[str, Remembered] = field(default_factory=dict)
     _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
 
-    def forget_fits(self) -> None:
+    def forget_pairs(self) -> None:
         """Something else is expected from now on."""
-        self.fits.clear()
+        for kept in self._groups.values():
+            kept.forget()
 
-    def group(self, key: str, ids: tuple[int, ...]) -> Group | None:
+    def group(self, key: str, ids: tuple[int, ...]) -> Remembered | None:
         """A group that was kept, if it still has these recordings."""
-        kept = self.groups.get(key)
-        return kept[1] if kept is not None and kept[0] == ids else None
+        kept = self._groups.get(key)
+        return kept if kept is not None and kept.ids == ids else None
 
-    def keep(self, group: Group, ids: tuple[int, ...]) -> Group:
-        """Remember a group; what was kept before is dropped once it is too much."""
-        if len(self.groups) >= MOST_KEPT // 20 or len(self.fits) >= MOST_KEPT:
-            self.groups.clear()
-            self.fits.clear()
-        self.groups[group.key] = (ids, group)
-        return group
+    def keep(self, group: Group, ids: tuple[int, ...]) -> Remembered:
+        """Remember a group; those that were met first are forgotten once it is too much."""
+        self._groups.pop(group.key, None)
+        pairs = sum(len(kept.shares) for kept in self._groups.values())
+        while self._groups and (pairs > MOST_KEPT or len(self._groups) >= MOST_GROUPS):
+            pairs -= len(self._groups.pop(next(iter(self._groups))).shares)
+        kept = self._groups[group.key] = Remembered(group, ids)
+        return kept
 
     def told(self, conversation: Conversation) -> Told:
         """What a conversation tells, made once for each state of its row."""
         kept = self._tolds.get(conversation.id)
         if kept is None or kept[0] is not conversation:
-            if len(self._tolds) >= MOST_KEPT // 4:
+            if kept is not None:
+                self.forget_pairs()  # it tells something else now
+            if len(self._tolds) >= MOST_TOLD:
                 self._tolds.clear()
+                self.forget_pairs()
             kept = self._tolds[conversation.id] = (conversation, Told.of(conversation))
         return kept[1]
 

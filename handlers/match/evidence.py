@@ -208,17 +208,20 @@ def weigh_recording(
     rate: float,
     offset_ms: int = 0,
     refused: bool = False,
+    share: float | None = None,
 ) -> Evidence:
     """What is to be said of a recording group and a conversation, without listening (``listened`` adds that).
 
-    ``rate`` is the number of calls a second around them; ``offset_ms`` is added to the recording's times.
+    ``rate`` is the number of calls a second around them; ``offset_ms`` is added to the recording's times. ``share`` is
+    the pair's ``times_share``, where it is known already.
     """
     if rate < FASTEST_RATE:
         rate = FASTEST_RATE
     if refused or marked(group, told):
         return _weighed(group, told, experience, rate, offset_ms, refused=refused)
-    share = times_share(group, told, experience, rate, offset_ms)
-    return Evidence(share, partial(_told_of, group, told, experience, rate, offset_ms))
+    if share is None:
+        share = times_share(group, told, experience, offset_ms)
+    return Evidence(share - math.log(rate), partial(_told_of, group, told, experience, rate, offset_ms))
 
 
 def _told_of(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> Said:
@@ -257,33 +260,33 @@ def marked(group: Group, told: Told) -> bool:
     )
 
 
-def times_share(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> float:
-    """What the terms of the times add up to, without making them: all that most pairs of a crowd are ever asked."""
+def times_share(group: Group, told: Told, experience: Experience, offset_ms: int) -> float:
+    """What the terms of the times add up to at a call a second, without making them: all that most pairs of a crowd are
+    ever asked. The more calls there are around, the less it is worth: the logarithm of their rate is taken off."""
     if not told.readings or group.start_ms is None:
         return IMPOSSIBLE
     if len(told.readings) == 1:
-        return _reading_share(group, told.readings[0], experience, rate, offset_ms)
-    shares = [_reading_share(group, reading, experience, rate, offset_ms) for reading in told.readings]
+        return _reading_share(group, told.readings[0], experience, offset_ms)
+    shares = [_reading_share(group, reading, experience, offset_ms) for reading in told.readings]
     best = max(shares)
     if best == IMPOSSIBLE:
         return best
     return best + math.log(sum(math.exp(share - best) for share in shares) / len(shares))
 
 
-def _reading_share(group: Group, reading: Reading, experience: Experience, rate: float, offset_ms: int) -> float:
-    """The share of one reading, as ``_times`` has it."""
+def _reading_share(group: Group, reading: Reading, experience: Experience, offset_ms: int) -> float:
+    """The share of one reading, as ``_times`` has it at a call a second."""
     by_mtime = group.by_mtime
     offsets = experience.offsets
     starts, ends = offsets.both(group.recorder, reading.start_anchor, reading.end_anchor, by_mtime=by_mtime)
     assert group.start_ms is not None
     start_ms, end_ms = reading.start_ms, reading.end_ms
     begun_ms = group.start_ms + offset_ms
-    share, chance = 1.0, rate
+    share, chance = 1.0, 1.0
     if start_ms is not None and not (by_mtime and end_ms is not None):
         share = starts.at(begun_ms - start_ms)
         if not share:
             return IMPOSSIBLE
-        share /= chance
         chance = 0.0
     if end_ms is not None:
         apart_ms = begun_ms + group.length_ms - end_ms

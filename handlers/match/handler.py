@@ -88,11 +88,11 @@ class MatchHandler:
         """Who is near, and what is decided for those whom it suffices for. Where something stays open because of what
         was too faint to be looked into, it is looked into.
 
-        What listening told is kept as long as the same is expected.
+        What is known of pairs is kept as long as the same is expected.
         """
         if experience is not self._expected:
             self._expected = experience
-            self._memory.forget_fits()
+            self._memory.forget_pairs()
         look = partial(
             surroundings,
             read,

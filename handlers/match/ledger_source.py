@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from daemon.contract import Reader
 from handlers import records
 from handlers.match.assign import Neighbourhood, Standing
-from handlers.match.book import Book, Memory, Moments
+from handlers.match.book import Book, Memory, Moments, Remembered
 from handlers.match.evidence import (
     CLOSE_S,
     LEAST_LOG_WEIGHT,
@@ -21,6 +21,7 @@ from handlers.match.evidence import (
     heard_fit,
     listened,
     rate_of,
+    times_share,
     weigh_recording,
 )
 from handlers.match.lead_evidence import TAKEN_FIRST_S, TAKEN_LAST_S, lead_log_odds, weigh_lead
@@ -119,6 +120,7 @@ class Recordings(Source[str]):
 
     def __init__(self, book: Book, settings: MatchSettings, experience: Experience) -> None:
         self.groups: dict[str, Group] = {}
+        self._remembered: dict[str, Remembered] = {}
         self.sent_near = False
         self._memory = book.memory
         self._book, self._settings, self._experience = book, settings, experience
@@ -154,7 +156,11 @@ class Recordings(Source[str]):
 
     def weigh(self, ours: str, number: int) -> Evidence:
         """The evidence of one pair; only what time allows is listened to."""
-        group, told = self.groups[ours], self._book.standing(number).told
+        kept, told = self._remembered[ours], self._book.standing(number).told
+        group = kept.group
+        share = kept.shares.get(number)
+        if share is None:
+            share = kept.shares[number] = times_share(group, told, self._experience, self._offset_ms)
         evidence = weigh_recording(
             group,
             told,
@@ -162,17 +168,17 @@ class Recordings(Source[str]):
             rate=self._rate(told),
             offset_ms=self._offset_ms,
             refused=self._book.refused(number, ours),
+            share=share,
         )
         if evidence.log_share + self.log_odds(number) <= LEAST_LOG_WEIGHT or group.heard() is None:
             return evidence
-        return listened(evidence, group, self._fit(group, number), self._experience)
+        return listened(evidence, group, self._fit(kept, number), self._experience)
 
-    def _fit(self, group: Group, number: int) -> Fit | None:
-        known, pair = self._memory.fits, (group.key, tuple(recording.id for recording in group.recordings), number)
-        if pair not in known:
+    def _fit(self, kept: Remembered, number: int) -> Fit | None:
+        if number not in kept.fits:
             told = self._book.told(number)
-            known[pair] = heard_fit(group, told, self._experience, offset_ms=self._offset_ms)
-        return known[pair]
+            kept.fits[number] = heard_fit(kept.group, told, self._experience, offset_ms=self._offset_ms)
+        return kept.fits[number]
 
     def log_odds(self, number: int) -> float:  # noqa: ARG002 the same for every conversation
         """As once nobody waits."""
@@ -198,9 +204,10 @@ class Recordings(Source[str]):
         if key not in self.groups:
             if not ids:
                 return None
-            self.groups[key] = self._memory.group(key, ids) or self._memory.keep(
+            kept = self._memory.group(key, ids) or self._memory.keep(
                 Group.of(records.recordings(self._book.read, key)), ids
             )
+            self._remembered[key], self.groups[key] = kept, kept.group
         return self.groups[key]
 
     def _look_into(self, keys: Sequence[str]) -> None:
