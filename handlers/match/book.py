@@ -8,7 +8,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Generic, TypeVar
 
 from daemon.contract import Reader
 from handlers import records
@@ -42,14 +41,87 @@ class Remembered:
         self.fits.clear()
 
 
+SLACK = timedelta(minutes=2)
+"""Read beyond what is asked for, since the next to be asked about is near."""
+
+WIDEST = 4
+"""Stretches of what is asked for at once that are kept: who is asked about next may be months away."""
+
+
+class Moments:
+    """What happened when, read a stretch at a time and counted from memory. ``load`` finds the moments of a stretch, in
+    microseconds and in order."""
+
+    def __init__(self, load: Callable[[Reader, Span], Sequence[int]]) -> None:
+        self._load = load
+        self._span: Span | None = None
+        self._found: Sequence[int] = ()
+
+    def forget(self) -> None:
+        """Something may have happened since."""
+        self._span = None
+
+    def around(self, read: Reader, middle_ms: int, reach_s: float) -> int:
+        """How many within ``reach_s`` seconds to either side, both ends included."""
+        middle, reach = moment_of(middle_ms), timedelta(seconds=reach_s)
+        self._cover(read, Span(middle - reach, middle + reach))
+        reach_us = round(reach_s * 1e6)
+        first = bisect_left(self._found, middle_ms * 1000 - reach_us)
+        return bisect_right(self._found, middle_ms * 1000 + reach_us, first) - first
+
+    def _cover(self, read: Reader, span: Span) -> None:
+        known = self._span
+        if known is not None and known.first <= span.first and span.last <= known.last:
+            return
+        wanted = Span(span.first - SLACK, span.last + SLACK)
+        if known is not None:
+            both = Span(min(wanted.first, known.first), max(wanted.last, known.last))
+            wanted = both if both.last - both.first <= WIDEST * (wanted.last - wanted.first) else wanted
+        self._span = wanted
+        self._found = self._load(read, wanted)
+
+
+@dataclass(slots=True)
+class Nearby:
+    """Who is near whom and how many there are, as long as nobody arrives."""
+
+    groups: dict[int, list[str]] = field(default_factory=dict)
+    """Of a conversation."""
+    members: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """The recordings of a group."""
+    leads: dict[int, list[Lead]] = field(default_factory=dict)
+    """Of a conversation."""
+    conversations: dict[str | int, list[Conversation]] = field(default_factory=dict)
+    """Of a group by its key, of a lead by its id."""
+    begun: Moments = field(default_factory=lambda: Moments(records.conversation_starts))
+    heard: Moments = field(default_factory=lambda: Moments(records.group_starts))
+    taken: Moments = field(default_factory=lambda: Moments(records.lead_moments))
+
+    def forget(self) -> None:
+        """Somebody came."""
+        for kept in (self.groups, self.members, self.leads, self.conversations):
+            kept.clear()
+        for moments in (self.begun, self.heard, self.taken):
+            moments.forget()
+
+
 @dataclass(slots=True)
 class Memory:
     """What is dear to find out, kept from one job to the next. What is kept of pairs holds for one ``Experience``."""
 
     conversations: Kept[Conversation] = field(default_factory=lambda: Kept(times_of))
     leads: Kept[Lead] = field(default_factory=lambda: Kept(lead_times_of))
+    nearby: Nearby = field(default_factory=Nearby)
+    _mark: int | None = None
     _groups: dict[str, Remembered] = field(default_factory=dict)
     _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
+
+    def look(self, read: Reader) -> None:
+        """Who is near whom is asked anew where somebody arrived since, or where it is too much to keep."""
+        mark = records.neighbours_mark(read)
+        if mark != self._mark or len(self.nearby.conversations) > MOST_GROUPS:
+            self._mark = mark
+            self.nearby.forget()
 
     def forget_pairs(self) -> None:
         """Something else is expected from now on."""
@@ -73,7 +145,7 @@ class Memory:
     def told(self, conversation: Conversation) -> Told:
         """What a conversation tells, made once for each state of its row."""
         kept = self._tolds.get(conversation.id)
-        if kept is None or kept[0] is not conversation:
+        if kept is None or (kept[0] is not conversation and kept[0] != conversation):
             if kept is not None:
                 self.forget_pairs()  # it tells something else now
             if len(self._tolds) >= MOST_TOLD:
@@ -127,37 +199,3 @@ class Book:
     def refused(self, number: int, partner: str) -> bool:
         """Whether a person said no to the pair."""
         return (number, partner) in self._refusals
-
-
-SLACK = timedelta(minutes=2)
-"""Read beyond what is asked for, since the next to be asked about is near."""
-
-M = TypeVar("M")
-
-
-class Moments(Generic[M]):
-    """What happened when, read a stretch at a time and counted from memory. ``us`` says when one of them was."""
-
-    def __init__(self, load: Callable[[Span], Sequence[M]], us: Callable[[M], int]) -> None:
-        self._load, self._us = load, us
-        self._span: Span | None = None
-        self._found: Sequence[M] = ()
-
-    def around(self, middle_ms: int, reach_s: float) -> Sequence[M]:
-        """All within ``reach_s`` seconds to either side, both ends included."""
-        middle, reach = moment_of(middle_ms), timedelta(seconds=reach_s)
-        self._cover(Span(middle - reach, middle + reach))
-        reach_us = round(reach_s * 1e6)
-        first = bisect_left(self._found, middle_ms * 1000 - reach_us, key=self._us)
-        last = bisect_right(self._found, middle_ms * 1000 + reach_us, key=self._us)
-        return self._found[first:last]
-
-    def _cover(self, span: Span) -> None:
-        known = self._span
-        if known is not None and known.first <= span.first and span.last <= known.last:
-            return
-        first, last = span.first - SLACK, span.last + SLACK
-        if known is not None:
-            first, last = min(first, known.first), max(last, known.last)
-        self._span = Span(first, last)
-        self._found = self._load(self._span)

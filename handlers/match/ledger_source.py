@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from daemon.contract import Reader
 from handlers import records
 from handlers.match.assign import Neighbourhood, Standing
-from handlers.match.book import Book, Memory, Moments, Remembered
+from handlers.match.book import Book, Memory, Remembered
 from handlers.match.evidence import (
     CLOSE_S,
     LEAST_LOG_WEIGHT,
@@ -74,7 +72,9 @@ def surroundings(
     ``faint_too``: pairs of little weight beside others are followed as well.
     ``memory`` keeps what listening told from one time to the next.
     """
-    book = Book(read, memory or Memory(), sent_too=sent_too)
+    memory = memory or Memory()
+    memory.look(read)
+    book = Book(read, memory, sent_too=sent_too)
     recordings, leads = Recordings(book, settings, experience), Leads(book, settings)
     heard: Walked[str] = Walked()
     asked: Walked[int] = Walked()
@@ -122,14 +122,12 @@ class Recordings(Source[str]):
         self.groups: dict[str, Group] = {}
         self._remembered: dict[str, Remembered] = {}
         self.sent_near = False
-        self._memory = book.memory
+        self._memory, self._nearby = book.memory, book.memory.nearby
         self._book, self._settings, self._experience = book, settings, experience
         self._offset_ms = round(settings.offset.total_seconds() * 1000)
         self._open: dict[str, bool] = {}
         self._rates: dict[int, float] = {}
         self._window_s = max(1.0, settings.window.total_seconds())
-        self._begun = Moments(partial(records.conversation_starts, book.read), int)
-        self._heard = Moments(partial(records.group_starts, book.read), itemgetter(0))
 
     def group(self, key: str) -> Group | None:
         """A group by its key; None where a newer version elsewhere replaces every recording of it."""
@@ -140,7 +138,10 @@ class Recordings(Source[str]):
         standing = self._book.standing(number)
         if standing.group is not None:
             return ()
-        keys = records.groups_near(self._book.read, groups_near_call(standing.told, self._settings))
+        keys = self._nearby.groups.get(number)
+        if keys is None:
+            near = groups_near_call(standing.told, self._settings)
+            keys = self._nearby.groups[number] = records.groups_near(self._book.read, near)
         self._look_into(keys)
         return [key for key in keys if self._open[key]]
 
@@ -149,8 +150,12 @@ class Recordings(Source[str]):
         self._look_into([ours])
         if not self._open[ours]:
             return ()
-        near = calls_near_group(self.groups[ours], self._settings)
-        standings = self._book.stand(records.conversations_near(self._book.read, near, self._memory.conversations))
+        found = self._nearby.conversations.get(ours)
+        if found is None:
+            near = calls_near_group(self.groups[ours], self._settings)
+            found = records.conversations_near(self._book.read, near, self._memory.conversations)
+            self._nearby.conversations[ours] = found
+        standings = self._book.stand(found)
         self.sent_near = self.sent_near or any(standing.group is not None for standing in standings)
         return [standing.told.id for standing in standings if standing.group is None]
 
@@ -196,8 +201,8 @@ class Recordings(Source[str]):
 
     def _around(self, about_ms: int, reach_s: float) -> int:
         """As many calls as conversations or recordings began in that stretch, whichever are more."""
-        heard = self._heard.around(about_ms - self._offset_ms, reach_s)
-        return max(len(self._begun.around(about_ms, reach_s)), len({key for _, key in heard}))
+        heard = self._nearby.heard.around(self._book.read, about_ms - self._offset_ms, reach_s)
+        return max(self._nearby.begun.around(self._book.read, about_ms, reach_s), heard)
 
     def _load(self, key: str, ids: tuple[int, ...]) -> Group | None:
         """A group of these recordings, made or remembered."""
@@ -215,12 +220,16 @@ class Recordings(Source[str]):
         new = [key for key in keys if key not in self._open]
         if not new:
             return
-        ids = records.recording_ids_of(self._book.read, new)
+        members = self._nearby.members
+        unread = [key for key in new if key not in members]
+        if unread:
+            read = records.recording_ids_of(self._book.read, unread)
+            members.update({key: read.get(key, ()) for key in unread})
         holders = records.holders_of_groups(self._book.read, new)
         for key in new:
             fixed = key in holders and self._book.standing(holders[key]).group == key
             self.sent_near = self.sent_near or fixed
-            self._open[key] = not fixed and self._load(key, ids.get(key, ())) is not None
+            self._open[key] = not fixed and self._load(key, members[key]) is not None
 
 
 class Leads(Source[int]):
@@ -232,14 +241,17 @@ class Leads(Source[int]):
         self._open: dict[int, bool] = {}
         self._rates: dict[int, float] = {}
         self._window_s = max(1.0, settings.window.total_seconds())
-        self._taken = Moments(partial(records.lead_moments, book.read), int)
+        self._nearby = book.memory.nearby
 
     def partners(self, number: int) -> Sequence[int]:
         """Open leads taken near the end of an open conversation, or with its stamp, an id or its number."""
         standing = self._book.standing(number)
         if standing.lead is not None:
             return ()
-        found = records.leads_near(self._book.read, leads_near_call(standing.told), self._book.memory.leads)
+        found = self._nearby.leads.get(number)
+        if found is None:
+            found = records.leads_near(self._book.read, leads_near_call(standing.told), self._book.memory.leads)
+            self._nearby.leads[number] = found
         for lead in found:
             self.leads.setdefault(lead.id, lead)
         self._look_into([lead.id for lead in found])
@@ -252,7 +264,10 @@ class Leads(Source[int]):
         self._look_into([ours])
         if not self._open[ours] or records.lead_replaced(self._book.read, ours):
             return ()
-        found = records.conversations_near(self._book.read, calls_near_lead(lead), self._book.memory.conversations)
+        found = self._nearby.conversations.get(ours)
+        if found is None:
+            found = records.conversations_near(self._book.read, calls_near_lead(lead), self._book.memory.conversations)
+            self._nearby.conversations[ours] = found
         return [standing.told.id for standing in self._book.stand(found) if standing.lead is None]
 
     def weigh(self, ours: int, number: int) -> Evidence:
@@ -269,7 +284,9 @@ class Leads(Source[int]):
         found = self._rates.get(told.id)
         if found is None:
             end_ms = next((reading.end_ms for reading in told.readings if reading.end_ms is not None), told.about_ms)
-            count = 0 if end_ms is None else len(self._taken.around(end_ms, self._window_s))
+            count = 0
+            if end_ms is not None:
+                count = self._nearby.taken.around(self._book.read, end_ms, self._window_s)
             found = self._rates[told.id] = rate_of(0, count, self._window_s)
         return found
 

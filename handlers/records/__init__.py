@@ -159,6 +159,7 @@ from handlers.records.neighbourhood import (
     groups_near,
     lead_moments,
     leads_near,
+    neighbours_mark,
 )
 from handlers.records.notices import Notice, NoticeKept, NoticeOver, notices
 from handlers.records.overview import (
@@ -423,6 +424,7 @@ __all__ = [
     "match_counts",
     "multipart",
     "multiparts",
+    "neighbours_mark",
     "newest_calls",
     "notices",
     "nowhere",

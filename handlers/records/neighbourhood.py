@@ -132,6 +132,12 @@ def leads_near(read: Reader, near: Near, kept: Kept[Lead] | None = None) -> list
     return [kept.value(row) for row in rows]
 
 
+def neighbours_mark(read: Reader) -> int:
+    """Changes whenever somebody's neighbours may have: as long as it is the same, everything here answers the same."""
+    mark: int = read.rows("SELECT mark FROM neighbours_mark")[0]["mark"]
+    return mark
+
+
 def conversation_starts(read: Reader, span: Span) -> list[int]:
     """When conversations began in a stretch of time, in microseconds, in order."""
     rows = read.rows(
@@ -142,14 +148,14 @@ def conversation_starts(read: Reader, span: Span) -> list[int]:
     return [row[0] for row in rows]
 
 
-def group_starts(read: Reader, span: Span) -> list[tuple[int, str]]:
-    """When recordings began in a stretch of time, in microseconds, in order, each with the key of its group."""
+def group_starts(read: Reader, span: Span) -> list[int]:
+    """When recordings began in a stretch of time, in microseconds, in order; of a group the first of it there."""
     rows = read.rows(
-        f"SELECT start_us, group_key FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} "
-        "ORDER BY start_us, group_key",
+        f"SELECT min(start_us) AS us FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} "
+        "GROUP BY group_key ORDER BY us",
         (micros(span.first), micros(span.last)),
     )
-    return [(row[0], row[1]) for row in rows]
+    return [row[0] for row in rows]
 
 
 def lead_moments(read: Reader, span: Span) -> list[int]:
