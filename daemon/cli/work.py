@@ -17,6 +17,7 @@ import typer
 from daemon.catalogue import printable
 from daemon.cli.desk import CommandDesk
 from daemon.cli.signals import Signals, leave_in_time
+from daemon.collector import look_seldom
 from daemon.contract import Event, Json
 from daemon.errors import BadRequest, OperatorError
 from daemon.logfile import RotatingFile
@@ -96,6 +97,7 @@ def _run(desk: CommandDesk, *, hints: bool, stream: TextIO) -> int:
     signals = Signals()
     emit = _start_log(desk, stream)
     daemon = Daemon(desk.house, hints=hints, on_event=emit, serves=True)
+    look_seldom()
     _log_as(daemon)
 
     def exit_code() -> int:
@@ -148,6 +150,7 @@ def _once(desk: CommandDesk, paths: list[str], since: str, until: str, *, dry_ru
         return 0
     signals = Signals()
     daemon = Daemon(desk.house, hints=False, on_event=_start_log(desk, sys.stdout))
+    look_seldom()
     _log_as(daemon)
     signals.follow(daemon.stopping)
     try:

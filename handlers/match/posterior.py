@@ -151,10 +151,22 @@ class Graph(Generic[L, R]):
         unknown nodes of either side beside it; those who have nobody by themselves."""
         seen: set[R] = set()
         for start in starts:
-            if start not in seen and start not in unknown and start in self.of_right:
+            if start in seen or start in unknown or start not in self.of_right:
+                continue
+            if self._alone(start, unknown):
+                yield [start], set()
+            else:
                 part, beside = self._part(start, unknown)
                 seen.update(part)
                 yield part, beside
+
+    def _alone(self, start: R, unknown: Collection[Hashable]) -> bool:
+        """Whether nobody else wants whom it wants, and all of them are known: most of sparse traffic."""
+        of_left = self.of_left
+        for left in self.of_right[start]:  # no generator: it is asked for every node
+            if len(of_left[left]) > 1 or left in unknown:
+                return False
+        return True
 
     def _part(self, start: R, unknown: Collection[Hashable]) -> tuple[list[R], set[Hashable]]:
         rights, lefts, beside = {start: None}, set[L](), set[Hashable]()
@@ -182,7 +194,7 @@ def exact(
     """The beliefs of one part, all matchings added up, ``unknown`` left nodes left out. Raises TooWide."""
     rows: list[Mapping[L, float]] = [graph.of_right[right] for right in part]
     if unknown:
-        rows = [{left: weight for left, weight in row.items() if left not in unknown} for row in rows]
+        rows = [{left: row[left] for left in row if left not in unknown} for row in rows]
     if len(part) == 1:
         return {part[0]: lone(rows[0])}
     return _swept(rows, part, most_states).beliefs

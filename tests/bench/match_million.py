@@ -21,6 +21,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from daemon.collector import look_seldom
 from handlers.match.assign import in_time, recording_weights
 from handlers.match.evidence import Experience
 from handlers.match.learning import TAUGHT_IN, experienced, taught
@@ -190,6 +191,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     given = arguments()
+    look_seldom()  # as the daemon has it
     calls = round(given.files / (1 - LOST))
     whole = Year()
     for near, first, last in weeks(year(calls, given.days, given.seed)):
