@@ -162,14 +162,12 @@ class Graph(Generic[L, R]):
 
     def _alone(self, start: R, unknown: Collection[Hashable]) -> bool:
         """Whether nobody else wants whom it wants, and all of them are known: most of sparse traffic."""
-        of_left = self.of_left
-        for left in self.of_right[start]:  # no generator: it is asked for every node
-            if len(of_left[left]) > 1 or left in unknown:
-                return False
-        return True
+        return all(len(self.of_left[left]) == 1 and left not in unknown for left in self.of_right[start])
 
     def _part(self, start: R, unknown: Collection[Hashable]) -> tuple[list[R], set[Hashable]]:
-        rights, lefts, beside = {start: None}, set[L](), set[Hashable]()
+        rights = {start: None}
+        lefts: set[L] = set()
+        beside: set[Hashable] = set()
         queue = [start]
         for node in queue:  # grows while it is walked
             for left in self.of_right[node]:
