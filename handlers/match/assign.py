@@ -35,6 +35,10 @@ FAINT = 1e-3
 MOST_LOG_WEIGHT = 150.0
 """A pair this certain is certain; larger numbers would only overflow."""
 
+LEAST_LOG_SHARE = math.log(3)
+"""How many times better than strangers two files must fit to be paired, however probable it is for want of others: that
+both lost their true partners is as rare as losses are, but losses come together, when a recorder is down."""
+
 EARLY = 0.5
 """Share of the doubt that ``match.confidence`` allows which is allowed before a wait is over."""
 
@@ -266,6 +270,10 @@ class Board(Generic[P]):
         """The evidence of one pair."""
         return self._pairs[ours, number]
 
+    def fits(self, number: int, ours: P) -> bool:
+        """Whether a pair fits by itself, and is not probable merely for want of others."""
+        return self._pairs[ours, number].log_share >= LEAST_LOG_SHARE
+
     def told(self, number: int, *, won: P | None) -> dict[str, Any]:
         """The candidates with their terms, most probable first, and what separated the first two."""
         belief = self.now.get(number, NOBODY)
@@ -414,11 +422,14 @@ def _recording(
     if standing.group is not None:
         return _matched(standing.group, groups, 1.0, 0.0, (), {}, now, settings)
     won, probability = board.best(told.id)
-    if won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread):
+    probable = won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread)
+    if won is not None and probable and board.fits(told.id, won):
         evidence, doubt = board.evidence(told.id, won), board.now[told.id].doubt[won]
         said = board.told(told.id, won=won)
         return _matched(won, groups, probability, doubt, evidence.reasons, said, now, settings)
     said = board.told(told.id, won=None)
+    if probable:
+        said["misfit"] = f"nobody else is near, but {won} fits hardly better than a stranger's would"
     state = _undecided(board, told.id, settings.confidence, waits=now < until)
     if state == "ambiguous":
         settled = now >= until and settings.held == "deliver"
@@ -426,7 +437,7 @@ def _recording(
         return RecordingDecision("ambiguous", until, settled, None, 0.0, (), said)
     if state == "alone":
         return RecordingDecision("alone", until, True, None, rounded(said["alone"]), (), said)
-    if said["candidates"]:
+    if said["candidates"] and not probable:
         said["crowded"] = "its best candidate is told from those that may still come once its wait is over"
     return RecordingDecision("waiting", until, False, None, 0.0, (), said)
 

@@ -47,7 +47,7 @@ def disputes(
     told: dict[int, Dispute] = {}
     for number in numbers:
         better, p = board.best(number)
-        if better is None or p < settings.confidence:
+        if better is None or p < settings.confidence or not board.fits(number, better):
             continue
         held = records.pairing(read, number)
         if held is not None and held.group != better and _sent(read, held):

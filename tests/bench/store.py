@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.catalogue import Settled, Stat
+from daemon.collector import look_seldom
 from daemon.contract import Effect, Event, Job, JobSpec, Json, Lane, Outcome, Planned, Reader, Room, Subject
 from daemon.house import SOURCES
 from daemon.ledger.ledger import Ledger
@@ -83,6 +84,7 @@ class Handler:
 def ours(folder: Path, url: str, key: str, secret: str) -> dict[str, float]:
     """Store every file below ``folder``; seconds, and the most memory it took."""
     settings = StorageSettings.model_validate({"backend": "s3", "s3": {"bucket": "bench", "endpoint_url": url}})
+    look_seldom()  # as the daemon has it
     clock, kept = RealClock(), Kept()
     s3 = s3_of(settings, Credentials(key, secret), kept, Hours((), None), clock)
     assert s3 is not None

@@ -61,6 +61,16 @@ def test_lines_fit_their_own_recording_and_not_a_strangers(seed: int) -> None:
     assert sorted(strangers)[5] < 0
 
 
+def test_a_line_rather_begins_after_a_turns_silence_than_after_a_breath() -> None:
+    breath, turn = 10_000, 20_000
+    speech = [(2_000, breath - 300), (breath, turn - 1_500), (turn, 24_000)]
+    both = heard(speech, [], 30.0)
+    onsets = {ms: max(both.agent[(ms - 500) // 125 : (ms + 500) // 125]) for ms in (breath, turn)}
+    assert onsets[turn] - onsets[breath] > math.log(3)
+    endings = {ms: max(both.caller[ms // 125 : (ms + 1_200) // 125]) for ms in (breath - 300, turn - 1_500)}
+    assert endings[turn - 1_500] - endings[breath - 300] > math.log(3)
+
+
 @pytest.mark.parametrize("off_ms", [-2000, -1000, 0, 500, 1500, 3000])
 def test_a_clock_that_is_off_is_found_as_skew(off_ms: int) -> None:
     agent, caller, lines = call(5)

@@ -20,10 +20,12 @@ from handlers.records import (
     ChunkKnown,
     ConversationKnown,
     Held,
+    LeadKnown,
     LeadPaired,
     Near,
     OldMarker,
     Paired,
+    RecordingKnown,
     Refused,
     SidecarKnown,
     Span,
@@ -224,6 +226,33 @@ def test_a_replaced_file_leaves_the_neighbourhood_to_the_newer_one(book: Records
         assert [one.id for one in records.leads_near(read, Near(ends=(span,)))] == [6]
         assert (records.replaced_by(read, 3), records.replaces(read, 4)) == (4, 3)
         assert (records.replaced_by(read, 4), records.replaces(read, 3)) == (None, None)
+
+
+def test_the_mark_of_neighbours_changes_with_whoever_comes_goes_or_moves_and_with_nothing_else(
+    book: RecordsLedger,
+) -> None:
+    def mark() -> int:
+        with book.view() as read:
+            return records.neighbours_mark(read)
+
+    put(book, recording(1), conversation(2), lead(3))
+    for change in (
+        lambda: put(book, recording(4)),
+        lambda: put(book, conversation(5)),
+        lambda: put(book, lead(6)),
+        lambda: book.write(ConversationKnown(conversation(5, 30))),
+        lambda: book.write(RecordingKnown(recording(4, 30))),
+        lambda: book.write(LeadKnown(lead(6, 30))),
+        lambda: book.ledger.write("test", lambda tx: tx.execute("UPDATE item SET replaces = 1 WHERE id = 4")),
+        lambda: book.ledger.write("test", lambda tx: tx.execute("DELETE FROM recording WHERE id = 4")),
+    ):
+        before = mark()
+        change()
+        assert mark() != before
+    before = mark()
+    book.write(Paired(2, "r1", 1.0, ()), LeadPaired(2, 3, 1.0, ()))
+    book.write(Unpaired(2))
+    assert mark() == before
 
 
 def test_a_copy_that_is_gone_is_the_content_that_was_looked_for(book: RecordsLedger) -> None:
