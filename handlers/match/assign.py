@@ -36,8 +36,9 @@ MOST_LOG_WEIGHT = 150.0
 """A pair this certain is certain; larger numbers would only overflow."""
 
 LEAST_LOG_SHARE = math.log(3)
-"""How many times better than strangers two files must fit to be paired, however probable it is for want of others: that
-both lost their true partners is as rare as losses are, but losses come together, when a recorder is down."""
+"""How many times better than strangers' the times and the talk of two files must fit for them to be paired, however
+probable it is for want of others: that both lost their true partners is as rare as losses are, but losses come
+together, when a recorder is down."""
 
 EARLY = 0.5
 """Share of the doubt that ``match.confidence`` allows which is allowed before a wait is over."""
@@ -167,6 +168,12 @@ def assign(
     }
 
 
+def fits(evidence: Evidence) -> bool:
+    """Whether a pair fits by itself, and is not probable merely for want of others: its files have an id or the like in
+    common, or ``LEAST_LOG_SHARE`` says so."""
+    return evidence.log_share >= LEAST_LOG_SHARE or any(term.says == "equal" for term in evidence.terms)
+
+
 def clouded(near: Neighbourhood, decisions: Collection[Decision]) -> bool:
     """Whether a decision may stay open for no other reason than partners that were too faint to be followed."""
     heard = near.recording_faint and not near.recording_outside
@@ -269,10 +276,6 @@ class Board(Generic[P]):
     def evidence(self, number: int, ours: P) -> Evidence:
         """The evidence of one pair."""
         return self._pairs[ours, number]
-
-    def fits(self, number: int, ours: P) -> bool:
-        """Whether a pair fits by itself, and is not probable merely for want of others."""
-        return self._pairs[ours, number].log_share >= LEAST_LOG_SHARE
 
     def told(self, number: int, *, won: P | None) -> dict[str, Any]:
         """The candidates with their terms, most probable first, and what separated the first two."""
@@ -423,13 +426,13 @@ def _recording(
         return _matched(standing.group, groups, 1.0, 0.0, (), {}, now, settings)
     won, probability = board.best(told.id)
     probable = won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread)
-    if won is not None and probable and board.fits(told.id, won):
+    if won is not None and probable and fits(board.evidence(told.id, won)):
         evidence, doubt = board.evidence(told.id, won), board.now[told.id].doubt[won]
         said = board.told(told.id, won=won)
         return _matched(won, groups, probability, doubt, evidence.reasons, said, now, settings)
     said = board.told(told.id, won=None)
     if probable:
-        said["misfit"] = f"nobody else is near, but {won} fits hardly better than a stranger's would"
+        said["misfit"] = f"{won} is probable for want of others alone: it fits hardly better than a stranger's would"
     state = _undecided(board, told.id, settings.confidence, waits=now < until)
     if state == "ambiguous":
         settled = now >= until and settings.held == "deliver"

@@ -16,13 +16,13 @@ from handlers.match.fixed import fixed_group, fixed_lead
 from handlers.match.turns import Fit
 from handlers.match.values import Group, Told, lines_of, moment_of
 from handlers.model import Conversation, Lead
-from handlers.records import Kept, Span, lead_times_of, times_of
+from handlers.records import Kept, Mark, Span, lead_times_of, times_of
 
 MOST_KEPT = 100_000
 """Pairs of which is kept how they fit: about 20 MB, the neighbours of the last few thousand files in a crowd."""
 
-MOST_GROUPS, MOST_TOLD = 2_000, 10_000
-"""Groups and conversations kept."""
+MOST_GROUPS, MOST_TOLD, MOST_NEARBY = 2_000, 10_000, 10_000
+"""Groups and conversations kept, and files whose neighbours are."""
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ class Moments:
         if known is not None:
             both = Span(min(wanted.first, known.first), max(wanted.last, known.last))
             wanted = both if both.last - both.first <= WIDEST * (wanted.last - wanted.first) else wanted
-        self._span = wanted
         self._found = self._load(read, wanted)
+        self._span = wanted
 
 
 @dataclass(slots=True)
@@ -97,6 +97,11 @@ class Nearby:
     heard: Moments = field(default_factory=lambda: Moments(records.group_starts))
     taken: Moments = field(default_factory=lambda: Moments(records.lead_moments))
 
+    @property
+    def files(self) -> int:
+        """Of how many files something is kept."""
+        return len(self.groups) + len(self.members) + len(self.leads) + len(self.conversations)
+
     def forget(self) -> None:
         """Somebody came."""
         for kept in (self.groups, self.members, self.leads, self.conversations):
@@ -112,16 +117,27 @@ class Memory:
     conversations: Kept[Conversation] = field(default_factory=lambda: Kept(times_of))
     leads: Kept[Lead] = field(default_factory=lambda: Kept(lead_times_of))
     nearby: Nearby = field(default_factory=Nearby)
-    _mark: int | None = None
+    _mark: Mark | None = None
     _groups: dict[str, Remembered] = field(default_factory=dict)
     _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
 
     def look(self, read: Reader) -> None:
-        """Who is near whom is asked anew where somebody arrived since, or where it is too much to keep."""
+        """Before anybody is looked for: what may not hold any more is forgotten, and what is too much to keep."""
         mark = records.neighbours_mark(read)
-        if mark != self._mark or len(self.nearby.conversations) > MOST_GROUPS:
-            self._mark = mark
+        if self._mark is None or mark.rows != self._mark.rows:
+            self._groups.clear()
+            self._tolds.clear()
+        if self._mark is None or mark.near != self._mark.near or self.nearby.files > MOST_NEARBY:
             self.nearby.forget()
+        self._mark = mark
+        pairs = self.pairs
+        while self._groups and (pairs > MOST_KEPT or len(self._groups) > MOST_GROUPS):
+            pairs -= len(self._groups.pop(next(iter(self._groups))).shares)
+
+    @property
+    def pairs(self) -> int:
+        """Of how many pairs something is kept."""
+        return sum(len(kept.shares) for kept in self._groups.values())
 
     def forget_pairs(self) -> None:
         """Something else is expected from now on."""
@@ -134,11 +150,7 @@ class Memory:
         return kept if kept is not None and kept.ids == ids else None
 
     def keep(self, group: Group, ids: tuple[int, ...]) -> Remembered:
-        """Remember a group; those that were met first are forgotten once it is too much."""
-        self._groups.pop(group.key, None)
-        pairs = sum(len(kept.shares) for kept in self._groups.values())
-        while self._groups and (pairs > MOST_KEPT or len(self._groups) >= MOST_GROUPS):
-            pairs -= len(self._groups.pop(next(iter(self._groups))).shares)
+        """Remember a group."""
         kept = self._groups[group.key] = Remembered(group, ids)
         return kept
 
@@ -146,11 +158,8 @@ class Memory:
         """What a conversation tells, made once for each state of its row."""
         kept = self._tolds.get(conversation.id)
         if kept is None or (kept[0] is not conversation and kept[0] != conversation):
-            if kept is not None:
-                self.forget_pairs()  # it tells something else now
             if len(self._tolds) >= MOST_TOLD:
                 self._tolds.clear()
-                self.forget_pairs()
             kept = self._tolds[conversation.id] = (conversation, Told.of(conversation))
         return kept[1]
 

@@ -150,6 +150,7 @@ from handlers.records.lessons import (
 )
 from handlers.records.links import Link, LinkMade, LinkPlayed, LinksRevoked, link_of, links, recordings_of_call
 from handlers.records.neighbourhood import (
+    Mark,
     Near,
     Span,
     conversation_starts,
@@ -302,6 +303,7 @@ __all__ = [
     "LinkPlayed",
     "LinksRevoked",
     "LookedAtAgain",
+    "Mark",
     "Marker",
     "MultipartBegun",
     "MultipartEnded",

@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from daemon.contract import Reader
 from daemon.errors import UnknownSubject
 from handlers.model import Conversation, Lead
 from handlers.records.rows import CONVERSATION_TIMES, LEAD_TIMES, Kept, lead_times_of, micros, places, times_of
 
-_NEWEST_CONVERSATION = (
-    "NOT EXISTS (SELECT 1 FROM item AS newer JOIN conversation AS later ON later.id = newer.id "
-    "WHERE newer.replaces = conversation.id)"
-)
-_NEWEST_RECORDING = (
-    "NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later ON later.id = newer.id "
-    "WHERE newer.replaces = recording.id)"
-)
-_NEWEST_LEAD = (
-    "NOT EXISTS (SELECT 1 FROM item AS newer JOIN lead AS later ON later.id = newer.id WHERE newer.replaces = lead.id)"
-)
+
+def _newest(table: str, row: str) -> str:
+    """That no newer version of a row's file was understood."""
+    return (
+        f"NOT EXISTS (SELECT 1 FROM item AS newer JOIN {table} AS later ON later.id = newer.id "
+        f"WHERE newer.replaces = {row}.id)"
+    )
+
+
+_NEWEST_CONVERSATION = _newest("conversation", "conversation")
+_NEWEST_RECORDING = _newest("recording", "recording")
+_NEWEST_LEAD = _newest("lead", "lead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,17 @@ def leads_near(read: Reader, near: Near, kept: Kept[Lead] | None = None) -> list
     return [kept.value(row) for row in rows]
 
 
-def neighbours_mark(read: Reader) -> int:
-    """Changes whenever somebody's neighbours may have: as long as it is the same, everything here answers the same."""
-    mark: int = read.rows("SELECT mark FROM neighbours_mark")[0]["mark"]
-    return mark
+class Mark(NamedTuple):
+    """As long as ``near`` is the same, everything here answers the same; as long as ``rows`` is, what was read of a
+    recording or a conversation holds."""
+
+    near: int
+    rows: int
+
+
+def neighbours_mark(read: Reader) -> Mark:
+    """The marks as they stand."""
+    return Mark(*read.rows("SELECT near, rows FROM neighbours_mark")[0])
 
 
 def conversation_starts(read: Reader, span: Span) -> list[int]:
@@ -149,10 +158,12 @@ def conversation_starts(read: Reader, span: Span) -> list[int]:
 
 
 def group_starts(read: Reader, span: Span) -> list[int]:
-    """When recordings began in a stretch of time, in microseconds, in order; of a group the first of it there."""
+    """When recordings began in a stretch of time, in microseconds, in order: of a group its first side alone."""
     rows = read.rows(
-        f"SELECT min(start_us) AS us FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} "
-        "GROUP BY group_key ORDER BY us",
+        f"SELECT start_us FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} AND NOT EXISTS "
+        "(SELECT 1 FROM recording AS side WHERE side.group_key = recording.group_key "
+        f"AND (side.start_us, side.id) < (recording.start_us, recording.id) AND {_newest('recording', 'side')}) "
+        "ORDER BY start_us",
         (micros(span.first), micros(span.last)),
     )
     return [row[0] for row in rows]

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.collector import look_seldom
-from handlers.match.assign import LEAST_LOG_SHARE, in_time, recording_weights
+from handlers.match.assign import fits, in_time, recording_weights
 from handlers.match.evidence import Experience
 from handlers.match.learning import TAUGHT_IN, experienced, taught
 from handlers.match.neighbours import walk
@@ -171,8 +171,7 @@ def believed(plain: Plain, number: int, seen: Collection[int]) -> dict[int, Beli
 def answer_of(plain: Plain, number: int, belief: Belief[str]) -> Answer:
     """What is decided by a belief."""
     best = max(belief.pairs, key=belief.pairs.__getitem__, default=None)
-    probable = best is not None and belief.pairs[best] >= CONFIDENCE
-    if best is not None and probable and plain.weigh(best, number).log_share >= LEAST_LOG_SHARE:
+    if best is not None and belief.pairs[best] >= CONFIDENCE and fits(plain.weigh(best, number)):
         return Answer("matched", int(best[1:]), 1 - belief.doubt[best])
     if belief.alone >= CONFIDENCE:
         return Answer("alone", None, belief.alone)

@@ -58,6 +58,12 @@ def test_a_pair_that_fits_hardly_better_than_strangers_is_held_for_all_that_nobo
     assert ("misfit" in found.explanation) == (state == "ambiguous")
 
 
+def test_a_caller_on_hold_is_known_by_the_number_alone() -> None:
+    """One caller is not in two calls at once, whatever else is unusual."""
+    found = one([conversation(1, 0, 300, number=A)], [recording(2, 90, 170, number=A)], now=WAIT_S)
+    assert (found.state, found.group) == ("matched", "r2")
+
+
 def test_two_recordings_that_fit_one_call_are_held() -> None:
     found = decide([conversation(1)], [recording(2, -2, 63), recording(3, 1, 65)])[1].recording
     assert (found.state, found.settled, found.group) == ("ambiguous", False, None)

@@ -22,6 +22,7 @@ from handlers.records import (
     Held,
     LeadKnown,
     LeadPaired,
+    Mark,
     Near,
     OldMarker,
     Paired,
@@ -34,6 +35,7 @@ from handlers.records import (
     Unpaired,
     Unrefused,
 )
+from handlers.records.rows import micros
 from tests.support.records import RecordsLedger, at, conversation, lead, recording
 
 
@@ -231,28 +233,38 @@ def test_a_replaced_file_leaves_the_neighbourhood_to_the_newer_one(book: Records
 def test_the_mark_of_neighbours_changes_with_whoever_comes_goes_or_moves_and_with_nothing_else(
     book: RecordsLedger,
 ) -> None:
-    def mark() -> int:
+    def mark() -> Mark:
         with book.view() as read:
             return records.neighbours_mark(read)
 
     put(book, recording(1), conversation(2), lead(3))
-    for change in (
-        lambda: put(book, recording(4)),
-        lambda: put(book, conversation(5)),
-        lambda: put(book, lead(6)),
-        lambda: book.write(ConversationKnown(conversation(5, 30))),
-        lambda: book.write(RecordingKnown(recording(4, 30))),
-        lambda: book.write(LeadKnown(lead(6, 30))),
-        lambda: book.ledger.write("test", lambda tx: tx.execute("UPDATE item SET replaces = 1 WHERE id = 4")),
-        lambda: book.ledger.write("test", lambda tx: tx.execute("DELETE FROM recording WHERE id = 4")),
+    for change, old_rows_hold in (
+        (lambda: put(book, recording(4)), True),
+        (lambda: put(book, conversation(5)), True),
+        (lambda: put(book, lead(6)), True),
+        (lambda: book.write(ConversationKnown(conversation(5, 30))), False),
+        (lambda: book.write(RecordingKnown(recording(4, 30))), False),
+        (lambda: book.write(LeadKnown(lead(6, 30))), True),
+        (lambda: book.ledger.write("test", lambda tx: tx.execute("UPDATE item SET replaces = 1 WHERE id = 4")), True),
+        (lambda: book.ledger.write("test", lambda tx: tx.execute("DELETE FROM recording WHERE id = 4")), False),
+        (lambda: book.ledger.write("test", lambda tx: tx.execute("DELETE FROM conversation WHERE id = 5")), False),
+        (lambda: book.ledger.write("test", lambda tx: tx.execute("DELETE FROM lead WHERE id = 6")), True),
     ):
         before = mark()
         change()
-        assert mark() != before
+        assert (mark().near != before.near, mark().rows == before.rows) == (True, old_rows_hold)
     before = mark()
     book.write(Paired(2, "r1", 1.0, ()), LeadPaired(2, 3, 1.0, ()))
     book.write(Unpaired(2))
     assert mark() == before
+
+
+def test_a_group_begins_once_where_its_first_side_does(book: RecordsLedger) -> None:
+    put(book, recording(1, 5, group="g", side=Side.AGENT), recording(2, 0, group="g", side=Side.CUSTOMER))
+    put(book, recording(3, 7))
+    with book.view() as read:
+        assert records.group_starts(read, Span(at(0), at(9))) == [micros(at(0)), micros(at(7))]
+        assert records.group_starts(read, Span(at(1), at(9))) == [micros(at(7))]
 
 
 def test_a_copy_that_is_gone_is_the_content_that_was_looked_for(book: RecordsLedger) -> None:
