@@ -16,6 +16,7 @@ from daemon.contract import Reader, Tx
 from daemon.errors import UnknownSubject
 from handlers.model import Conversation, Lead, Recording, Turn
 from handlers.records.rows import (
+    EPOCH,
     dumps,
     lead_of,
     maybe_micros,
@@ -212,6 +213,12 @@ def understood_until(read: Reader, since: datetime) -> datetime:
     if read.rows("SELECT 1 FROM pause WHERE what IN ('all', 'collect') LIMIT 1"):
         return read.now
     return read.known_until("intake", since)
+
+
+def decided_until(read: Reader) -> datetime:
+    """The moment up to which all that came was understood, and looked at by the matcher: who waited for a partner until
+    then, and has none, has none."""
+    return min(understood_until(read, EPOCH), read.known_until("match", EPOCH))
 
 
 def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:

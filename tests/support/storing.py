@@ -77,6 +77,10 @@ class Site:
 
     def drop(self, number: int) -> None:
         """A recording of 3 kB that no call claims, known and due to be stored."""
+        self.ledger.add_jobs([JobSpec(LONE, str(self.known(number)))])
+
+    def known(self, number: int) -> int:
+        """A recording of 3 kB that no call claims, understood just now; returns its item."""
         data = hashlib.sha256(str(number).encode()).digest() * 100
         item = self.settle(f"call-{number:04d}.ogg", data)
         path = self.recordings / f"call-{number:04d}.ogg"
@@ -86,8 +90,8 @@ class Site:
             item, path.name, f"r{item}", Side.MIXED, len(data), audio, None, None, None, None, None, None,
             self.clock.now(),
         )  # fmt: skip
-        self.ledger.write("recording.known", lambda tx: RecordingKnown(known).write(tx))
-        self.ledger.add_jobs([JobSpec(LONE, str(item))])
+        self.ledger.write("recording.known", RecordingKnown(known).write)
+        return item
 
     def settle(self, name: str, data: bytes) -> int:
         """A file in the folder, known to the ledger; returns its item."""
