@@ -35,11 +35,6 @@ FAINT = 1e-3
 MOST_LOG_WEIGHT = 150.0
 """A pair this certain is certain; larger numbers would only overflow."""
 
-LEAST_LOG_SHARE = math.log(3)
-"""How many times better than strangers' the times and the talk of two files must fit for them to be paired, however
-probable it is for want of others: that both lost their true partners is as rare as losses are, but losses come
-together, when a recorder is down."""
-
 EARLY = 0.5
 """Share of the doubt that ``match.confidence`` allows which is allowed before a wait is over."""
 
@@ -166,12 +161,6 @@ def assign(
         )
         for number in numbers
     }
-
-
-def fits(evidence: Evidence) -> bool:
-    """Whether a pair fits by itself, and is not probable merely for want of others: its files have an id or the like in
-    common, or ``LEAST_LOG_SHARE`` says so."""
-    return evidence.log_share >= LEAST_LOG_SHARE or any(term.says == "equal" for term in evidence.terms)
 
 
 def clouded(near: Neighbourhood, decisions: Collection[Decision]) -> bool:
@@ -425,14 +414,11 @@ def _recording(
     if standing.group is not None:
         return _matched(standing.group, groups, 1.0, 0.0, (), {}, now, settings)
     won, probability = board.best(told.id)
-    probable = won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread)
-    if won is not None and probable and fits(board.evidence(told.id, won)):
+    if won is not None and probability >= enough(settings.confidence, waits=now < until, unread=unread):
         evidence, doubt = board.evidence(told.id, won), board.now[told.id].doubt[won]
         said = board.told(told.id, won=won)
         return _matched(won, groups, probability, doubt, evidence.reasons, said, now, settings)
     said = board.told(told.id, won=None)
-    if probable:
-        said["misfit"] = f"{won} is probable for want of others alone: it fits hardly better than a stranger's would"
     state = _undecided(board, told.id, settings.confidence, waits=now < until)
     if state == "ambiguous":
         settled = now >= until and settings.held == "deliver"
@@ -440,7 +426,7 @@ def _recording(
         return RecordingDecision("ambiguous", until, settled, None, 0.0, (), said)
     if state == "alone":
         return RecordingDecision("alone", until, True, None, rounded(said["alone"]), (), said)
-    if said["candidates"] and not probable:
+    if said["candidates"]:
         said["crowded"] = "its best candidate is told from those that may still come once its wait is over"
     return RecordingDecision("waiting", until, False, None, 0.0, (), said)
 

@@ -235,8 +235,6 @@ def _reason(told: dict[str, Any]) -> str:
 def _between(told: dict[str, Any], kind: str) -> str:
     if "shift_s" in told:
         return f"recordings and conversations lie {told['shift_s']:+.0f} s apart: a clock or a time zone is wrong"
-    if "misfit" in told:
-        return f"{told['misfit']}; {kind} held"
     best = max((candidate["probability"] for candidate in told["candidates"]), default=0.0)
     if len(told["candidates"]) == 1:
         return f"its only candidate is its own with a probability of {best:.3g}; {kind} held"

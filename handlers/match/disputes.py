@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.match.assign import NOBODY, Board, fits, recording_board, rounded
+from handlers.match.assign import NOBODY, Board, recording_board, rounded
 from handlers.match.book import Memory
 from handlers.match.evidence import Experience
 from handlers.match.ledger_source import surroundings
@@ -47,7 +47,7 @@ def disputes(
     told: dict[int, Dispute] = {}
     for number in numbers:
         better, p = board.best(number)
-        if better is None or p < settings.confidence or not fits(board.evidence(number, better)):
+        if better is None or p < settings.confidence:
             continue
         held = records.pairing(read, number)
         if held is not None and held.group != better and _sent(read, held):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from daemon.contract import Reader
 from handlers import records
-from handlers.match.assign import RecordingDecision, fits
+from handlers.match.assign import RecordingDecision
 from handlers.match.evidence import Evidence, Experience
 from handlers.match.offsets import Offsets
 from handlers.records import Lesson, Taught
@@ -121,7 +121,7 @@ def likely(
     """
     mine = {key: weight for (key, other), weight in weights.items() if other == number}
     best = max(mine, key=lambda key: (mine[key], key), default=None)
-    if best is None or not fits(pairs[best, number]):
+    if best is None:
         return None
     rivals = sum(weight for (key, other), weight in weights.items() if (key == best) != (other == number))
     if mine[best] < LIKELY * (1 + rivals + mine[best]):

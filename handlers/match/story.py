@@ -112,10 +112,9 @@ def _held_failure(verdict: Verdict, what: str, settings: MatchSettings) -> Field
     subject = f"c{verdict.conversation_id}"
     candidates = [candidate[what] for candidate in verdict.explanation[what]["candidates"]]
     goes = "it is held" if what == "recording" and settings.held == "hold" else f"it goes without its {what}"
-    cause = verdict.explanation[what].get("misfit") or f"evidence cannot tell which {what} is its own"
     return {
         "subject": subject,
-        "reason": f"{cause}; {goes}",
+        "reason": f"evidence cannot tell which {what} is its own; {goes}",
         "fix": verdict.explanation[what].get("would_settle")
         or "; or ".join(f"callspool match accept {subject} {candidate}" for candidate in candidates),
     }

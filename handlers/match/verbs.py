@@ -87,7 +87,7 @@ def show_text(told: Mapping[str, Any]) -> str:
             lines.append(f"  {what} {half['partner']}: {because}")
         if half.get("partner") and "probability" in half:
             lines[-1] += f" (probability {half['probability']:.6g})"
-        lines += [f"    {half[why]}" for why in ("separated_by", "misfit", "crowded") if half.get(why)]
+        lines += [f"    {half[why]}" for why in ("separated_by", "crowded") if half.get(why)]
         lines += [_candidate(what, candidate) for candidate in half.get("candidates", ())]
         if half.get("would_settle"):
             lines.append(f"    -> {half['would_settle']}")

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.collector import look_seldom
-from handlers.match.assign import fits, in_time, recording_weights
+from handlers.match.assign import in_time, recording_weights
 from handlers.match.evidence import Experience
 from handlers.match.learning import TAUGHT_IN, experienced, taught
 from handlers.match.neighbours import walk
@@ -128,7 +128,7 @@ class Year:
         began = time.process_time()
         plain = Plain(groups, tolds, self.experience, listen=False)
         beliefs = {number: belief for part in self._parts(plain, asked) for number, belief in part.items()}
-        answers = {number: answer_of(plain, number, beliefs[number]) for number in asked}
+        answers = {number: answer_of(beliefs[number]) for number in asked}
         self.cpu_s += time.process_time() - began
         own = {call.nth: call.nth if call.recorded else None for call in near}
         for number, answer in answers.items():
@@ -168,10 +168,10 @@ def believed(plain: Plain, number: int, seen: Collection[int]) -> dict[int, Beli
     return beliefs(weights, order, outside=walked.outside, faint=walked.faint, wanted=asked)
 
 
-def answer_of(plain: Plain, number: int, belief: Belief[str]) -> Answer:
+def answer_of(belief: Belief[str]) -> Answer:
     """What is decided by a belief."""
     best = max(belief.pairs, key=belief.pairs.__getitem__, default=None)
-    if best is not None and belief.pairs[best] >= CONFIDENCE and fits(plain.weigh(best, number)):
+    if best is not None and belief.pairs[best] >= CONFIDENCE:
         return Answer("matched", int(best[1:]), 1 - belief.doubt[best])
     if belief.alone >= CONFIDENCE:
         return Answer("alone", None, belief.alone)

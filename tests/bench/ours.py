@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from handlers.match.assign import fits, in_time, recording_weights
+from handlers.match.assign import in_time, recording_weights
 from handlers.match.evidence import Experience
 from handlers.match.learning import FEW, TAUGHT_IN, experienced, likely, taught
 from handlers.match.neighbours import walk
@@ -78,7 +78,7 @@ class _Matching:
     def _answered(self, number: int, belief: Belief[str], weights: Mapping[tuple[str, int], float]) -> bool:
         best = max(belief.pairs, key=belief.pairs.__getitem__, default=None)
         probability = 0.0 if best is None else belief.pairs[best]
-        if best is not None and probability >= self.confidence and fits(self.plain.weigh(best, number)):
+        if best is not None and probability >= self.confidence:
             self.answers[number] = Answer("matched", int(best[1:]), 1 - belief.doubt[best])
             lesson = taught(number, self.plain.weigh(best, number), belief.doubt[best])
             if lesson is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -44,18 +43,6 @@ def test_an_isolated_pair_goes_at_once() -> None:
     found = decide([conversation(1)], [recording(2, -2, 63)])[1]
     assert (found.recording.state, found.recording.settled, found.recording.group) == ("matched", True, "r2")
     assert found.recording.explanation["separated_by"] == "nothing else is near"
-
-
-@pytest.mark.parametrize(("times", "state"), [(3.5, "matched"), (2.5, "ambiguous")])
-def test_a_pair_that_fits_hardly_better_than_strangers_is_held_for_all_that_nobody_else_is_near(
-    times: float, state: str
-) -> None:
-    near = neighbourhood([conversation(1)], [recording(2, -2, 63)])
-    near = replace(near, recording_pairs={("r2", 1): Evidence(math.log(times), Said(()))})
-    found = assign(near, at(WAIT_S), SETTINGS, EXPERIENCE)[1].recording
-    told = found.explanation["candidates"][0]
-    assert (found.state, told["probability"] > SETTINGS.confidence) == (state, True)
-    assert ("misfit" in found.explanation) == (state == "ambiguous")
 
 
 def test_a_caller_on_hold_is_known_by_the_number_alone() -> None:

@@ -6,9 +6,7 @@ import math
 
 import pytest
 
-from handlers.match.assign import LEAST_LOG_SHARE
-from handlers.match.evidence import Evidence, Said
-from handlers.match.learning import experienced, lengths, likely, share
+from handlers.match.learning import experienced, lengths, share
 from handlers.records.lessons import Lesson
 
 
@@ -28,11 +26,3 @@ def test_a_broken_installation_is_not_taken_for_a_habit() -> None:
     assert share(0, 0) == pytest.approx(0.04)
     assert share(300, 30) == pytest.approx(0.093, abs=0.01)
     assert share(300, 300) == 0.3
-
-
-@pytest.mark.parametrize(("better", "teaches"), [(0.1, True), (-0.1, False)])
-def test_what_fits_hardly_better_than_strangers_teaches_nothing_however_alone_it_stands(
-    better: float, teaches: bool
-) -> None:
-    pairs = {("r2", 1): Evidence(LEAST_LOG_SHARE + better, Said((), lesson(60_000)))}
-    assert (likely(1, {("r2", 1): 1000.0}, pairs) is not None) == teaches
