@@ -108,26 +108,27 @@ def _edges(node: Node, source: Source[P], found: Walked[P]) -> list[tuple[Node, 
     """Where a node's edges lead, and whether they are to be followed; every pair that is looked at is kept."""
     kind, key = node
     known, weigh, log_odds = found.pairs, source.weigh, source.log_odds
-    edges: list[tuple[Node, float]] = []
+    edges: list[tuple[tuple[P, int], float]] = []
     most = IMPOSSIBLE
     if kind == "call":
         number = cast("int", key)
-        pairs: list[tuple[tuple[P, int], Node]] = [
-            ((ours, number), ("partner", ours)) for ours in source.partners(number)
-        ]
+        pairs = [(ours, number) for ours in source.partners(number)]
     else:
         mine = cast("P", key)
-        pairs = [((mine, number), ("call", number)) for number in source.calls(mine)]
-    for pair, other in pairs:
+        pairs = [(mine, number) for number in source.calls(mine)]
+    for pair in pairs:
         evidence = known.get(pair)
         if evidence is None:
             evidence = known[pair] = weigh(*pair)
-        if evidence.log_share == IMPOSSIBLE:
+        log_share = evidence.log_share
+        if log_share == IMPOSSIBLE:
             continue
-        log_weight = evidence.log_share + log_odds(pair[1])
+        log_weight = log_share + log_odds(pair[1])
         if log_weight > LEAST_LOG_WEIGHT:
-            edges.append((other, log_weight))
+            edges.append((pair, log_weight))
             if log_weight > most:
                 most = log_weight
     least = most + LOG_FAINT
-    return [(other, log_weight >= least) for other, log_weight in edges]
+    if kind == "call":
+        return [(("partner", pair[0]), log_weight >= least) for pair, log_weight in edges]
+    return [(("call", pair[1]), log_weight >= least) for pair, log_weight in edges]

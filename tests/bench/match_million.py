@@ -170,9 +170,9 @@ def believed(plain: Plain, number: int, seen: Collection[int]) -> dict[int, Beli
 
 def answer_of(belief: Belief[str]) -> Answer:
     """What is decided by a belief."""
-    best = max(belief.pairs, key=belief.pairs.__getitem__, default=None)
-    if best is not None and belief.pairs[best] >= CONFIDENCE:
-        return Answer("matched", int(best[1:]), 1 - belief.doubt[best])
+    for key, probability in belief.pairs.items():
+        if probability >= CONFIDENCE:
+            return Answer("matched", int(key[1:]), 1 - belief.doubt[key])
     if belief.alone >= CONFIDENCE:
         return Answer("alone", None, belief.alone)
     return Answer("held", None, 0.0)
