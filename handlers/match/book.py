@@ -24,6 +24,9 @@ MOST_KEPT = 100_000
 MOST_GROUPS, MOST_TOLD, MOST_NEARBY = 2_000, 10_000, 10_000
 """Groups and conversations kept, and files whose neighbours are."""
 
+COUNTED = 32
+"""How seldom it is counted how much is kept: every so many looks, which meet some thousand pairs each in a crowd."""
+
 
 @dataclass(slots=True)
 class Remembered:
@@ -118,6 +121,7 @@ class Memory:
     leads: Kept[Lead] = field(default_factory=lambda: Kept(lead_times_of))
     nearby: Nearby = field(default_factory=Nearby)
     _mark: Mark | None = None
+    _looks: int = 0
     _groups: dict[str, Remembered] = field(default_factory=dict)
     _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
 
@@ -130,6 +134,12 @@ class Memory:
         if self._mark is None or mark.near != self._mark.near or self.nearby.files > MOST_NEARBY:
             self.nearby.forget()
         self._mark = mark
+        self._looks += 1
+        if self._looks % COUNTED == 0:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Of groups those that were met first, until it is no longer too much."""
         pairs = self.pairs
         while self._groups and (pairs > MOST_KEPT or len(self._groups) > MOST_GROUPS):
             pairs -= len(self._groups.pop(next(iter(self._groups))).shares)

@@ -85,6 +85,7 @@ def test_what_is_kept_of_a_crowd_is_bounded(book: RecordsLedger, monkeypatch: py
     looked(book, memory)
     assert memory.pairs > 100
     monkeypatch.setattr(kept, "MOST_KEPT", 50)
+    monkeypatch.setattr(kept, "COUNTED", 1)
     monkeypatch.setattr(kept, "MOST_NEARBY", 5)
     with book.view() as read:
         memory.look(read)
