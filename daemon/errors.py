@@ -4,7 +4,7 @@
     ├── OperatorError            the person who runs callspool; carries the exit code and the command that mends it
     │   ├── ConfigInvalid        78
     │   ├── AnotherInstance      11
-    │   ├── LedgerMissing        12   not there, or written by a newer callspool
+    │   ├── LedgerMissing        12   not there, or written by another callspool
     │   ├── LedgerDamaged        13
     │   ├── DiskFull             22
     │   ├── UnknownSubject        1   no such call, file or failure
@@ -71,7 +71,7 @@ class AnotherInstance(OperatorError):
 
 
 class LedgerMissing(OperatorError):
-    """No ledger where one is needed, or one written by a newer callspool."""
+    """No ledger where one is needed, or one written by a newer callspool, or by one too old for what is asked."""
 
     exit_code = 12
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -76,12 +77,16 @@ class CommandDesk:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """A view of the ledger, beside a running daemon or without one."""
-        from daemon.ledger.ledger import read_only
+        from daemon.house import SOURCES
+        from daemon.ledger.ledger import read_only, refuse_older
 
         readers = read_only(self.paths, self.clock)
         try:
             with readers.view() as view:
                 yield view
+        except sqlite3.OperationalError:
+            refuse_older(readers, SOURCES)
+            raise
         finally:
             readers.close()
 

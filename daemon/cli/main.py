@@ -16,7 +16,7 @@ from daemon.errors import BadRequest, OperatorError
 EPILOG = (
     "Every verb takes --json, and --config FILE, --set section.key=value. "
     "Exit codes: 0 done, 1 failed, 2 usage, 3 some items failed, "
-    "5 verify found differences, 11 another instance, 12 ledger missing or newer, "
+    "5 verify found differences, 11 another instance, 12 ledger missing, newer or older, "
     "13 ledger damaged, 20 destination unreachable, 21 destination refused credentials, 22 disk too full, "
     "78 configuration invalid, 130 interrupted."
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from daemon.contract import Act, Acted, Clock, Event, JobSpec, Json
-from daemon.errors import CallspoolError, ConfigInvalid, Defect, LedgerDamaged
+from daemon.errors import CallspoolError, ConfigInvalid, Defect, LedgerDamaged, LedgerMissing
 from daemon.ledger import catching_up, jobs, upkeep
 from daemon.ledger.connection import (
     APPLICATION_ID,
@@ -306,6 +306,18 @@ def read_only(paths: StatePaths, clock: Clock) -> Readers:
     except sqlite3.DatabaseError as error:
         raise LedgerDamaged(f"the ledger cannot be read: {error}", fix="callspool run  (restores a copy)") from error
     return readers
+
+
+def refuse_older(readers: Readers, sources: Sequence[str]) -> None:
+    """Raises LedgerMissing where the ledger lacks migrations that this program would apply at its start: what could not
+    be read may be among them. Where it is newer than the program it says so too."""
+    lacking = pending(readers.connection(), migrations_of([MACHINE_MIGRATIONS, *sources]))
+    if lacking:
+        raise LedgerMissing(
+            f"the ledger was written by an older callspool (it lacks migration {lacking[0].source} "
+            f"{lacking[0].number:04d}), and this cannot be read from it yet",
+            fix="start the daemon, again where one runs (or callspool once): it brings the ledger up to date",
+        )
 
 
 def copy_age(paths: StatePaths, clock: Clock) -> timedelta | None:

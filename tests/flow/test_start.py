@@ -177,6 +177,23 @@ def test_a_newer_ledger_is_left_alone(site: Site) -> None:
     assert "newer callspool" in done.stderr
 
 
+def test_what_an_older_ledger_cannot_answer_yet_is_said_and_mended_by_a_start(site: Site) -> None:
+    FieldCall(0).drop(site)
+    assert once(site, "--since", "all")[0] == 0
+    call = f"c{site.rows('SELECT id FROM conversation')[0]['id']}"
+    with closing(sqlite3.connect(site.folder / "state" / "ledger.db", isolation_level=None)) as ledger:
+        older = ledger.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%neighbours_mark%'")
+        for (trigger,) in older.fetchall():
+            ledger.execute(f"DROP TRIGGER {trigger}")
+        ledger.execute("DROP TABLE neighbours_mark")
+        ledger.execute("DELETE FROM migration WHERE source = 'handlers.migrations' AND number >= 6")
+    done = site.command("explain", call)
+    assert (done.returncode, "older callspool" in done.stderr, "callspool once" in done.stderr) == (12, True, True)
+    assert site.command("status").returncode == 0
+    assert once(site)[0] == 0
+    assert site.command("explain", call).returncode == 0
+
+
 # ------------------------------------------------------------------------------------------------ a damaged ledger
 
 
