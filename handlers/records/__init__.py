@@ -12,7 +12,6 @@ from handlers.records.arrivals import (
     SidecarKnown,
     chunk_sessions,
     conversation,
-    decided_until,
     is_recording,
     lead,
     lead_replaced,
@@ -25,6 +24,7 @@ from handlers.records.arrivals import (
     replaces,
     sidecar,
     turns,
+    undecided_since,
     understood_until,
 )
 from handlers.records.collected import (
@@ -377,7 +377,6 @@ __all__ = [
     "copy_counts",
     "count_to_class",
     "day",
-    "decided_until",
     "delivered_before",
     "delivery_counts",
     "destinations",
@@ -477,6 +476,7 @@ __all__ = [
     "transcripts_of",
     "troubled_copies",
     "turns",
+    "undecided_since",
     "understood_until",
     "unpartnered",
     "unseen_contents",

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.contract import Reader, Tx
 from daemon.errors import UnknownSubject
 from handlers.model import Conversation, Lead, Recording, Turn
 from handlers.records.rows import (
-    EPOCH,
     dumps,
     lead_of,
     maybe_micros,
     micros,
+    moment,
     places,
     recording_of,
     speech_out,
@@ -210,15 +210,28 @@ def understood_until(read: Reader, since: datetime) -> datetime:
     """The moment up to which all that came from ``since`` on was understood; where that is not ``now``, who is near
     somebody is not known for sure, and nobody has waited for longer than until then. While a person lets nothing be
     understood, nobody waits for that."""
-    if read.rows("SELECT 1 FROM pause WHERE what IN ('all', 'collect') LIMIT 1"):
-        return read.now
-    return read.known_until("intake", since)
+    return read.now if _understanding_is_paused(read) else read.known_until("intake", since)
 
 
-def decided_until(read: Reader) -> datetime:
-    """The moment up to which all that came was understood, and looked at by the matcher: who waited for a partner until
-    then, and has none, has none."""
-    return min(understood_until(read, EPOCH), read.known_until("match", EPOCH))
+def _understanding_is_paused(read: Reader) -> bool:
+    return bool(read.rows("SELECT 1 FROM pause WHERE what IN ('all', 'collect') LIMIT 1"))
+
+
+def undecided_since(read: Reader, wait: timedelta) -> datetime:
+    """Since when somebody is here who may still take a partner: a file that nobody has understood or that the matcher
+    has not looked at, or a conversation that it looks at again. Who came ``wait`` before that, and has none, gets none.
+    """
+    said = "SELECT min(registered_us) AS us FROM job JOIN conversation ON conversation.id = "
+    said += "CAST(substr(key, length('conversation:') + 1) AS INTEGER) WHERE lane = 'match' AND kind = 'match' "
+    said += "AND key LIKE 'conversation:%' AND state = "
+    lines = [f"{said} 'ready'", f"{said} 'waiting'", _FIRST_READY.format("match")]
+    if not _understanding_is_paused(read):
+        lines.append(_FIRST_READY.format("intake"))
+    oldest = [row["us"] for row in read.rows(" UNION ALL ".join(lines)) if row["us"] is not None]
+    return min([understood_until(read, read.now - wait), *map(moment, oldest)])
+
+
+_FIRST_READY = "SELECT min(due_us) AS us FROM job WHERE lane = '{}' AND state = 'ready'"
 
 
 def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:

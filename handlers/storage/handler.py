@@ -356,7 +356,7 @@ class SweepHandler:
     def plan(self, job: Job, read: Reader) -> Outcome:
         """Jobs for what was found."""
         del job
-        lone = records.lone_recordings(read, records.decided_until(read) - self.wait, 500)
+        lone = records.lone_recordings(read, records.undecided_since(read, self.wait) - self.wait, 500)
         then = [JobSpec(LONE, str(recording)) for recording in lone]
         then += [JobSpec(STORE, str(call)) for call in records.calls_to_name(read)]
         if records.bound_copies(read, 1) or records.copies_stranded(read, NOT_HERE, 1):
