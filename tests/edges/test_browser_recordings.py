@@ -38,6 +38,11 @@ RECORD = """async ([slice, paused]) => {
 WAYS: dict[str, tuple[int, bool]] = {"one blob": (0, False), "slices": (200, False), "a pause": (200, True)}
 
 
+A_FRAME_S = 0.06
+"""What the clock of a busy browser leaves between the blocks before a pause and those after it. The pause itself, a
+second, is no part of the recording."""
+
+
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
@@ -64,6 +69,7 @@ def test_a_browsers_recording_is_measured_to_the_sample(way: str, page: Any) -> 
     data = base64.b64decode(page.evaluate(RECORD, list(WAYS[way])))
     info = probe(io.BytesIO(data))
     assert round(info.media_s * info.sample_rate) == decoded(data)
-    assert (info.container, info.codec, info.span_s) == ("webm", "opus", info.media_s)
+    assert (info.container, info.codec) == ("webm", "opus")
+    assert 0 <= info.span_s - info.media_s <= (A_FRAME_S if way == "a pause" else 0)
     walked = webm.measure(io.BytesIO(data), "webm")
     assert walked == scan.measure(io.BytesIO(data), "webm", "matroska", claims=True)
