@@ -27,7 +27,7 @@ AT_ONCE = 20_000
 
 LEFT_OUT = (
     *("destination", "file", "folder", "lesson", "lying", "meta", "migration", "root", "storage_probe"),
-    *("collected_quarter", "running_total"),
+    *("collected_quarter", "running_total", "neighbours_mark"),
 )
 """What there is once, whatever the number of calls; files, which are gone; and sums, which ``_sum`` makes."""
 
