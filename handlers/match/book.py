@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 from daemon.contract import Reader
 from handlers import records
@@ -16,7 +17,7 @@ from handlers.match.fixed import fixed_group, fixed_lead
 from handlers.match.turns import Fit
 from handlers.match.values import Group, Told, lines_of, moment_of
 from handlers.model import Conversation, Lead
-from handlers.records import Kept, Mark, Span, lead_times_of, times_of
+from handlers.records import Kept, Mark, Near, Span, lead_times_of, times_of
 
 MOST_KEPT = 100_000
 """Pairs of which is kept how they fit: about 20 MB, the neighbours of the last few thousand files in a crowd."""
@@ -84,6 +85,18 @@ class Moments:
         self._span = wanted
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def once(known: dict[K, V], key: K, find: Callable[[], V]) -> V:
+    """What is known of a key, found out where it is not."""
+    found = known.get(key)
+    if found is None:
+        found = known[key] = find()
+    return found
+
+
 @dataclass(slots=True)
 class Nearby:
     """Who is near whom and how many there are, as long as nobody arrives."""
@@ -123,7 +136,7 @@ class Memory:
     _mark: Mark | None = None
     _looks: int = 0
     _groups: dict[str, Remembered] = field(default_factory=dict)
-    _tolds: dict[int, tuple[Conversation, Told]] = field(default_factory=dict)
+    _tolds: dict[int, Told] = field(default_factory=dict)
 
     def look(self, read: Reader) -> None:
         """Before anybody is looked for: what may not hold any more is forgotten, and what is too much to keep."""
@@ -165,13 +178,10 @@ class Memory:
         return kept
 
     def told(self, conversation: Conversation) -> Told:
-        """What a conversation tells, made once for each state of its row."""
-        kept = self._tolds.get(conversation.id)
-        if kept is None or (kept[0] is not conversation and kept[0] != conversation):
-            if len(self._tolds) >= MOST_TOLD:
-                self._tolds.clear()
-            kept = self._tolds[conversation.id] = (conversation, Told.of(conversation))
-        return kept[1]
+        """What a conversation tells, made once: where its row changed since, ``look`` has forgotten it."""
+        if len(self._tolds) >= MOST_TOLD:
+            self._tolds.clear()
+        return once(self._tolds, conversation.id, lambda: Told.of(conversation))
 
 
 @dataclass(slots=True)
@@ -202,6 +212,14 @@ class Book:
             for number, told in new.items():
                 self._standings[number] = self._stands(told) if number in paired else Standing(told)
         return [self._standings[told.id] for told in tolds]
+
+    def near(self, partner: str | int, where: Callable[[], Near]) -> list[Standing]:
+        """The conversations near a group, by its key, or a lead, by its id."""
+        kept = self.memory.conversations
+        found = once(
+            self.memory.nearby.conversations, partner, lambda: records.conversations_near(self.read, where(), kept)
+        )
+        return self.stand(found)
 
     def _stands(self, told: Told) -> Standing:
         """One that has a partner."""

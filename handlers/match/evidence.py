@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 from handlers.match.offsets import Offsets, Table
@@ -51,9 +51,6 @@ EARLIEST_MS = 15_000
 
 FASTEST_RATE = 1 / 3_600.0
 """Calls a second where nobody else is near: never taken for less, since a count of one is not a rate."""
-
-MOST_DENSITIES = 4096
-"""Lengths whose density is kept."""
 
 Says = Literal["equal", "unequal", "fits", "nearly fits", "misfits", "refused", "contradicts itself", "seen"]
 
@@ -164,16 +161,7 @@ class Experience:
 
     def length_density(self, length_ms: int) -> float:
         """How probable a call of this length is, per second: log-normal, and a tenth for any length up to two hours."""
-        found = self._densities.get(length_ms)  # kept, since a recording is held against everybody near it
-        if found is None:
-            if len(self._densities) >= MOST_DENSITIES:
-                self._densities.clear()
-            found = self._densities[length_ms] = _length_density(length_ms, self.length_mean, self.length_spread)
-        return found
-
-    @cached_property
-    def _densities(self) -> dict[int, float]:
-        return {}
+        return _length_density(length_ms, self.length_mean, self.length_spread)
 
     def log_odds(self, *, told_waits: bool, group_waits: bool) -> float:
         """That both files of a call are here, over that either partner is missing, as a logarithm.
@@ -192,7 +180,9 @@ class Experience:
         return self.log_odds(told_waits=False, group_waits=False)
 
 
+@lru_cache(maxsize=4096)
 def _length_density(length_ms: int, mean: float, spread: float) -> float:
+    """Kept for a while, since a recording is held against everybody near it."""
     s = max(1.0, length_ms / 1000)
     z = (math.log(s) - mean) / spread
     usual = math.exp(-0.5 * z * z) / (s * spread * 2.5066282746310002)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from daemon.contract import Reader
 from handlers import records
 from handlers.match.assign import Neighbourhood, Standing
-from handlers.match.book import Book, Memory, Remembered
+from handlers.match.book import Book, Memory, Remembered, once
 from handlers.match.evidence import (
     CLOSE_S,
     LEAST_LOG_WEIGHT,
@@ -119,8 +120,7 @@ class Recordings(Source[str]):
     """Recording groups and conversations."""
 
     def __init__(self, book: Book, settings: MatchSettings, experience: Experience) -> None:
-        self.groups: dict[str, Group] = {}
-        self._remembered: dict[str, Remembered] = {}
+        self._met: dict[str, Remembered] = {}
         self.sent_near = False
         self._memory, self._nearby = book.memory, book.memory.nearby
         self._book, self._settings, self._experience = book, settings, experience
@@ -128,6 +128,11 @@ class Recordings(Source[str]):
         self._open: dict[str, bool] = {}
         self._rates: dict[int, float] = {}
         self._window_s = max(1.0, settings.window.total_seconds())
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The groups that were met, by their keys."""
+        return {key: kept.group for key, kept in self._met.items()}
 
     def group(self, key: str) -> Group | None:
         """A group by its key; None where a newer version elsewhere replaces every recording of it."""
@@ -138,10 +143,8 @@ class Recordings(Source[str]):
         standing = self._book.standing(number)
         if standing.group is not None:
             return ()
-        keys = self._nearby.groups.get(number)
-        if keys is None:
-            near = groups_near_call(standing.told, self._settings)
-            keys = self._nearby.groups[number] = records.groups_near(self._book.read, near)
+        near = partial(groups_near_call, standing.told, self._settings)
+        keys = once(self._nearby.groups, number, lambda: records.groups_near(self._book.read, near()))
         self._look_into(keys)
         return [key for key in keys if self._open[key]]
 
@@ -150,18 +153,13 @@ class Recordings(Source[str]):
         self._look_into([ours])
         if not self._open[ours]:
             return ()
-        found = self._nearby.conversations.get(ours)
-        if found is None:
-            near = calls_near_group(self.groups[ours], self._settings)
-            found = records.conversations_near(self._book.read, near, self._memory.conversations)
-            self._nearby.conversations[ours] = found
-        standings = self._book.stand(found)
+        standings = self._book.near(ours, partial(calls_near_group, self._met[ours].group, self._settings))
         self.sent_near = self.sent_near or any(standing.group is not None for standing in standings)
         return [standing.told.id for standing in standings if standing.group is None]
 
     def weigh(self, ours: str, number: int) -> Evidence:
         """The evidence of one pair; only what time allows is listened to."""
-        kept, told = self._remembered[ours], self._book.standing(number).told
+        kept, told = self._met[ours], self._book.standing(number).told
         group = kept.group
         share = kept.shares.get(number)
         if share is None:
@@ -206,14 +204,13 @@ class Recordings(Source[str]):
 
     def _load(self, key: str, ids: tuple[int, ...]) -> Group | None:
         """A group of these recordings, made or remembered."""
-        if key not in self.groups:
+        if key not in self._met:
             if not ids:
                 return None
-            kept = self._memory.group(key, ids) or self._memory.keep(
+            self._met[key] = self._memory.group(key, ids) or self._memory.keep(
                 Group.of(records.recordings(self._book.read, key)), ids
             )
-            self._remembered[key], self.groups[key] = kept, kept.group
-        return self.groups[key]
+        return self._met[key].group
 
     def _look_into(self, keys: Sequence[str]) -> None:
         """Find out of these groups which are open: still there, and nobody's beyond question."""
@@ -248,10 +245,8 @@ class Leads(Source[int]):
         standing = self._book.standing(number)
         if standing.lead is not None:
             return ()
-        found = self._nearby.leads.get(number)
-        if found is None:
-            found = records.leads_near(self._book.read, leads_near_call(standing.told), self._book.memory.leads)
-            self._nearby.leads[number] = found
+        near, kept = partial(leads_near_call, standing.told), self._book.memory.leads
+        found = once(self._nearby.leads, number, lambda: records.leads_near(self._book.read, near(), kept))
         for lead in found:
             self.leads.setdefault(lead.id, lead)
         self._look_into([lead.id for lead in found])
@@ -264,11 +259,8 @@ class Leads(Source[int]):
         self._look_into([ours])
         if not self._open[ours] or records.lead_replaced(self._book.read, ours):
             return ()
-        found = self._nearby.conversations.get(ours)
-        if found is None:
-            found = records.conversations_near(self._book.read, calls_near_lead(lead), self._book.memory.conversations)
-            self._nearby.conversations[ours] = found
-        return [standing.told.id for standing in self._book.stand(found) if standing.lead is None]
+        standings = self._book.near(ours, partial(calls_near_lead, lead))
+        return [standing.told.id for standing in standings if standing.lead is None]
 
     def weigh(self, ours: int, number: int) -> Evidence:
         """The evidence of one pair."""

@@ -192,7 +192,7 @@ def exact(
     """The beliefs of one part, all matchings added up, ``unknown`` left nodes left out. Raises TooWide."""
     rows: list[Mapping[L, float]] = [graph.of_right[right] for right in part]
     if unknown:
-        rows = [{left: row[left] for left in row if left not in unknown} for row in rows]
+        rows = [{left: weight for left, weight in row.items() if left not in unknown} for row in rows]
     if len(part) == 1:
         return {part[0]: lone(rows[0])}
     return _swept(rows, part, most_states).beliefs

@@ -21,6 +21,7 @@ from handlers.records.rows import (
     maybe_micros,
     micros,
     moment,
+    newest,
     places,
     recording_of,
     speech_out,
@@ -199,8 +200,7 @@ def lies_on_disk(read: Reader, item_id: int) -> bool:
 def recordings(read: Reader, group_key: str) -> tuple[Recording, ...]:
     """The recordings of one group by id, without those that a newer version of their file replaces."""
     rows = read.rows(
-        "SELECT * FROM recording WHERE group_key = ? AND NOT EXISTS (SELECT 1 FROM item AS newer "
-        "JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) ORDER BY id",
+        f"SELECT * FROM recording WHERE group_key = ? AND {newest('recording', 'recording')} ORDER BY id",
         (group_key,),
     )
     return tuple(recording_of(row) for row in rows)
@@ -221,24 +221,26 @@ def undecided_since(read: Reader, wait: timedelta) -> datetime:
     """Since when somebody is here who may still take a partner: a file that nobody has understood or that the matcher
     has not looked at, or a conversation that it looks at again. Who came ``wait`` before that, and has none, gets none.
     """
-    said = "SELECT min(registered_us) AS us FROM job JOIN conversation ON conversation.id = "
-    said += "CAST(substr(key, length('conversation:') + 1) AS INTEGER) WHERE lane = 'match' AND kind = 'match' "
-    said += "AND key LIKE 'conversation:%' AND state = "
-    lines = [f"{said} 'ready'", f"{said} 'waiting'", _FIRST_READY.format("match")]
+    lines = [_FIRST_SAID.format("ready"), _FIRST_SAID.format("waiting"), _FIRST_READY.format("match")]
     if not _understanding_is_paused(read):
         lines.append(_FIRST_READY.format("intake"))
     oldest = [row["us"] for row in read.rows(" UNION ALL ".join(lines)) if row["us"] is not None]
     return min([understood_until(read, read.now - wait), *map(moment, oldest)])
 
 
+_FIRST_SAID = (
+    "SELECT min(registered_us) AS us FROM job JOIN conversation "
+    "ON conversation.id = CAST(substr(key, length('conversation:') + 1) AS INTEGER) "
+    "WHERE lane = 'match' AND key LIKE 'conversation:%' AND state = '{}'"
+)
 _FIRST_READY = "SELECT min(due_us) AS us FROM job WHERE lane = '{}' AND state = 'ready'"
 
 
 def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """``recording_ids`` of many groups; those that have none are left out."""
     rows = read.rows(
-        f"SELECT group_key, id FROM recording WHERE group_key IN ({places(group_keys)}) AND NOT EXISTS (SELECT 1 FROM "
-        "item AS newer JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) ORDER BY id",
+        f"SELECT group_key, id FROM recording WHERE group_key IN ({places(group_keys)}) "
+        f"AND {newest('recording', 'recording')} ORDER BY id",
         group_keys,
     )
     found: dict[str, tuple[int, ...]] = {}
@@ -250,8 +252,7 @@ def recording_ids_of(read: Reader, group_keys: Sequence[str]) -> dict[str, tuple
 def recording_ids(read: Reader, group_key: str) -> tuple[int, ...]:
     """The ids of ``recordings``, for a fraction of their price."""
     rows = read.rows(
-        "SELECT id FROM recording WHERE group_key = ? AND NOT EXISTS (SELECT 1 FROM item AS newer "
-        "JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) ORDER BY id",
+        f"SELECT id FROM recording WHERE group_key = ? AND {newest('recording', 'recording')} ORDER BY id",
         (group_key,),
     )
     return tuple(row["id"] for row in rows)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from daemon.contract import Reader, Tx
 from handlers.records.arrivals import sidecar
-from handlers.records.rows import dumps, micros, moment
+from handlers.records.rows import dumps, micros, moment, newest
 
 Kind = Literal["received", "usable", "unique", "delivered"]
 KINDS: tuple[Kind, ...] = ("received", "usable", "unique", "delivered")
@@ -244,8 +244,7 @@ def sizes_by_side(read: Reader, counting: Counting, kind: Kind) -> dict[str, int
         "FROM recording AS r INDEXED BY recording_of_two WHERE r.side = 'mixed' AND r.channels = 2 "
         "AND EXISTS (SELECT 1 FROM collected WHERE collected.group_key = r.group_key "
         f"AND {_COUNTS_NOW} AND {_COUNTS[kind]}) "
-        "AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
-        f"ON later.id = newer.id WHERE newer.replaces = r.id) {told}",
+        f"AND {newest('recording', 'r')} {told}",
         args,
     )
     for one in both:
@@ -327,8 +326,7 @@ def _sides(read: Reader, keys: Sequence[str], named: tuple[str, ...]) -> dict[st
         "FROM recording AS r JOIN item AS i ON i.id = r.id "
         "LEFT JOIN effect AS e ON e.type = 'crm.upload' AND e.state = 'done' "
         "AND e.identity = i.sha256 || ':' || i.name "
-        f"WHERE r.group_key IN ({marks}) AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN recording AS later "
-        "ON later.id = newer.id WHERE newer.replaces = r.id) ORDER BY r.group_key, r.id",
+        f"WHERE r.group_key IN ({marks}) AND {newest('recording', 'r')} ORDER BY r.group_key, r.id",
         keys,
     )
     found: dict[str, list[CollectedSide]] = {}

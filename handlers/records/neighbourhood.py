@@ -14,20 +14,11 @@ from typing import NamedTuple
 from daemon.contract import Reader
 from daemon.errors import UnknownSubject
 from handlers.model import Conversation, Lead
-from handlers.records.rows import CONVERSATION_TIMES, LEAD_TIMES, Kept, lead_times_of, micros, places, times_of
+from handlers.records.rows import CONVERSATION_TIMES, LEAD_TIMES, Kept, lead_times_of, micros, newest, places, times_of
 
-
-def _newest(table: str, row: str) -> str:
-    """That no newer version of a row's file was understood."""
-    return (
-        f"NOT EXISTS (SELECT 1 FROM item AS newer JOIN {table} AS later ON later.id = newer.id "
-        f"WHERE newer.replaces = {row}.id)"
-    )
-
-
-_NEWEST_CONVERSATION = _newest("conversation", "conversation")
-_NEWEST_RECORDING = _newest("recording", "recording")
-_NEWEST_LEAD = _newest("lead", "lead")
+_NEWEST_CONVERSATION = newest("conversation", "conversation")
+_NEWEST_RECORDING = newest("recording", "recording")
+_NEWEST_LEAD = newest("lead", "lead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +153,7 @@ def group_starts(read: Reader, span: Span) -> list[int]:
     rows = read.rows(
         f"SELECT start_us FROM recording WHERE start_us BETWEEN ? AND ? AND {_NEWEST_RECORDING} AND NOT EXISTS "
         "(SELECT 1 FROM recording AS side WHERE side.group_key = recording.group_key "
-        f"AND (side.start_us, side.id) < (recording.start_us, recording.id) AND {_newest('recording', 'side')}) "
+        f"AND (side.start_us, side.id) < (recording.start_us, recording.id) AND {newest('recording', 'side')}) "
         "ORDER BY start_us",
         (micros(span.first), micros(span.last)),
     )

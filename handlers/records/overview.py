@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from daemon.contract import Reader
-from handlers.records.rows import maybe_moment, moment
+from handlers.records.rows import maybe_moment, moment, newest
 from handlers.records.running import running
 
 NAMED = 3
@@ -164,8 +164,7 @@ def latest_calls(read: Reader, count: int, before: int | None = None) -> tuple[L
         "j.state AS job, j.reason, p.group_key FROM conversation AS c "
         "LEFT JOIN verdict AS v ON v.conversation_id = c.id LEFT JOIN pairing AS p ON p.conversation_id = c.id "
         "LEFT JOIN call AS k ON k.conversation_id = c.id LEFT JOIN job AS j ON j.kind = 'call' AND "
-        "j.key = CAST(c.id AS TEXT) WHERE c.id < ? AND NOT EXISTS (SELECT 1 FROM item AS newer JOIN conversation AS "
-        "later ON later.id = newer.id WHERE newer.replaces = c.id) ORDER BY c.id DESC LIMIT ?",
+        f"j.key = CAST(c.id AS TEXT) WHERE c.id < ? AND {newest('conversation', 'c')} ORDER BY c.id DESC LIMIT ?",
         (2**62 if before is None else before, count),
     )
     return tuple(_latest(read, row) for row in rows)

@@ -39,6 +39,14 @@ def dumps(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
+def newest(table: str, row: str) -> str:
+    """The condition that no newer version of a row's file was understood; ``row`` is what the query calls the row."""
+    return (
+        f"NOT EXISTS (SELECT 1 FROM item AS newer JOIN {table} AS later ON later.id = newer.id "
+        f"WHERE newer.replaces = {row}.id)"
+    )
+
+
 def places(values: Sequence[object]) -> str:
     """``?, ?, ?`` for an IN list."""
     return ", ".join("?" * len(values))

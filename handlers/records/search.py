@@ -10,7 +10,7 @@ from typing import Any
 
 from daemon.contract import Reader
 from handlers.records.pairings import Verdict, verdict_of
-from handlers.records.rows import maybe_moment
+from handlers.records.rows import maybe_moment, newest
 from handlers.records.running import running
 
 _SUBJECT = re.compile(r"([crl])(\d{1,18})")
@@ -75,8 +75,7 @@ def open_verdicts(read: Reader, limit: int = 1000) -> tuple[Verdict, ...]:
 def orphan_groups(read: Reader, limit: int = 1000) -> tuple[str, ...]:
     """Recording groups without a conversation, oldest first; replaced files are nobody's orphans."""
     rows = read.rows(
-        "SELECT group_key FROM recording WHERE paired = 0 AND NOT EXISTS (SELECT 1 FROM item AS newer "
-        "JOIN recording AS later ON later.id = newer.id WHERE newer.replaces = recording.id) "
+        f"SELECT group_key FROM recording WHERE paired = 0 AND {newest('recording', 'recording')} "
         "ORDER BY registered_us LIMIT ?",
         (limit,),
     )
@@ -86,8 +85,7 @@ def orphan_groups(read: Reader, limit: int = 1000) -> tuple[str, ...]:
 def orphan_leads(read: Reader, limit: int = 1000) -> tuple[int, ...]:
     """Leads without a conversation, oldest first."""
     rows = read.rows(
-        "SELECT id FROM lead WHERE paired = 0 AND NOT EXISTS (SELECT 1 FROM item AS newer "
-        "JOIN lead AS later ON later.id = newer.id WHERE newer.replaces = lead.id) ORDER BY registered_us LIMIT ?",
+        f"SELECT id FROM lead WHERE paired = 0 AND {newest('lead', 'lead')} ORDER BY registered_us LIMIT ?",
         (limit,),
     )
     return tuple(row["id"] for row in rows)
