@@ -28,7 +28,7 @@ def at_work(site: Site, *words: str, under: Sequence[str] = (), **settings: str)
 def delivered(daemon: DaemonProcess, site: Site, count: int = 1) -> None:
     """Wait until so many calls were accepted and nothing is open."""
     daemon.wait_until(lambda lines: sum(line["event"] == "crm.accepted" for line in lines) >= count, "crm.accepted")
-    eventually(site.idle, "nothing is open")
+    site.rest()
 
 
 def events(daemon: DaemonProcess, name: str) -> list[dict[str, Any]]:

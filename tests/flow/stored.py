@@ -42,4 +42,4 @@ def stored(daemon: DaemonProcess, site: Site, count: int) -> None:
     query = "SELECT count(DISTINCT subject_id) FROM copy WHERE role = 'sidecar' AND state = 'verified'"
     eventually(lambda: site.rows(query) and site.rows(query)[0][0] >= count, f"{count} calls stored")
     eventually(lambda: not site.rows("SELECT 1 FROM copy WHERE bound_for IS NOT NULL"), "nothing waits to move")
-    eventually(site.idle, "nothing is open")
+    site.rest()

@@ -44,7 +44,7 @@ def test_the_daemon_answers_as_the_ledger_read_without_it_does(site: Site) -> No
         for nth in range(3):
             FieldCall(nth, lead=nth == 0).drop(site)
         daemon.wait_until(lambda lines: sum(line["event"] == "crm.accepted" for line in lines) >= 3, "three calls")
-        eventually(site.idle, "nothing is left to do")
+        site.rest()
         assert site.command("pause", "all", "--why", "nothing is to move between two answers").returncode == 0
         for words in QUESTIONS:
             asked, read = site.ask(*words), site.ask(*words, *BY_ITSELF)
@@ -68,7 +68,7 @@ def test_a_plain_question_is_asked_before_anything_else_is_loaded(site: Site) ->
         daemon.wait_for("daemon.started")
         FieldCall(1).drop(site)
         daemon.wait_for("crm.accepted")
-        eventually(site.idle, "nothing is left to do")
+        site.rest()
         site.command("pause", "all", "--why", "nothing is to move between two answers")
         for words in plain:
             said = quick.answer(words, site.environ, site.folder)

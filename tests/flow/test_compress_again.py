@@ -42,7 +42,7 @@ def take_in(site: Site, daemon: DaemonProcess, *paths: Path) -> None:
     daemon.wait_until(
         lambda lines: sum(line["event"] == "recording.unmatched" for line in lines) == len(paths), "all of them"
     )
-    eventually(site.idle, "rest")
+    site.rest()
 
 
 def states(site: Site) -> list[str]:
@@ -61,7 +61,7 @@ def test_a_refused_copy_is_tried_again_as_often_as_a_person_asks(site: Site) -> 
         [row] = site.rows("SELECT id FROM recording")
         subject = f"r{row['id']}"
         assert refused["fix"].endswith(f"callspool retry {subject}")
-        eventually(site.idle, "rest")
+        site.rest()
         assert names(site) == ["call.wav"]
         assert f"callspool retry {subject}" in json.dumps(site.ask("failures"))
         [told] = site.ask("explain", subject)["compress"]["compressed"]
@@ -146,7 +146,7 @@ def test_a_dry_run_by_setting_says_what_would_be_and_does_nothing(site: Site) ->
         assert (begun["items"], "dry_run" in begun["reason"]) == (1, True)
         told = site.ask("compress", "--workers", "3", CALLSPOOL_COMPRESS__DRY_RUN="false")
         assert "no effect" in told["note"]
-        eventually(site.idle, "rest")
+        site.rest()
         assert daemon.stop() == 0
     assert states(site) == []
     assert names(site) == ["call.wav"]
@@ -159,7 +159,7 @@ def test_encoding_under_way_ends_within_seconds_of_a_stop_and_costs_no_attempt(s
         audio.encode(site.folder / "long.wav", spoken(), container="wav", codec="pcm_s16le", times=600)
         (site.folder / "long.wav").rename(long)
         daemon.wait_for("recording.unmatched")
-        eventually(site.idle, "rest")
+        site.rest()
         site.command("compress")
         eventually(lambda: list(site.recordings.glob(".callspool-*.part")), "an encoder at work")
         began = time.monotonic()

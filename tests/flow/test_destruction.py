@@ -11,7 +11,7 @@ from handlers.demo.crm import LoopbackCrm
 from tests.destruction.__main__ import destroy
 from tests.flow.steps import at_work, delivered, requests
 from tests.support.calls import FieldCall
-from tests.support.process import Site, eventually
+from tests.support.process import Site
 
 
 @pytest.mark.slow
@@ -44,5 +44,5 @@ def test_an_older_ledger_in_its_place_is_noticed_and_nothing_is_sent_twice(site:
     assert len(requests(crm, "call")) == before + 1
     assert (len(crm.calls), crm.records) == (3, 3)
     with at_work(site) as daemon:
-        eventually(site.idle, "nothing is open")
+        site.rest()
         assert not [line for line in daemon.lines if line["event"] == "daemon.held"]

@@ -14,7 +14,7 @@ from handlers.demo.crm import LoopbackCrm
 from handlers.demo.faults import Fault, throttled
 from tests.flow.steps import at_work, delivered, events, requests
 from tests.support.calls import FieldCall
-from tests.support.process import DaemonProcess, Site, eventually
+from tests.support.process import DaemonProcess, Site
 
 CALL = FieldCall()
 OTHER = FieldCall(1, seconds=4)
@@ -170,7 +170,7 @@ def test_a_conflict_that_names_our_own_call_counts_as_delivered(site: Site, crm:
     with at_work(site) as daemon:
         CALL.drop(site)
         assert daemon.wait_for("crm.accepted")["http_status"] == 409
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert (len(requests(crm, "call")), crm.records) == (1, 1)
 
 

@@ -310,7 +310,7 @@ def test_delivered_files_that_are_touched_moved_or_copied_cause_no_request(site:
         other.drop(site)  # behind all of that in every queue
         delivered(daemon, site, 2)
         eventually(lambda: len(site.rows("SELECT 1 FROM file WHERE state = 'settling'")) == 0, "all looked at")
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert len(crm.requests) == sent + 2
     assert crm.records == 2
 

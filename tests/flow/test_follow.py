@@ -153,7 +153,7 @@ def test_originals_stay_in_storage_where_they_are_to_stay(site: Site) -> None:
     with at_work(site, **keep) as daemon:
         site.command("compress", **keep)
         daemon.wait_for("original.removed")
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert not original(site).exists()
     assert uploads(site) == held
     assert before in held.values()

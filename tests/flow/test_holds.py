@@ -108,7 +108,7 @@ def test_compression_does_not_touch_what_joined_it(site: Site, crm: LoopbackCrm)
         before = hold_its_transcript_before_the_rest_comes(site, daemon)
         assert site.command("compress").returncode == 0
         removed(daemon, "original.removed")
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert files(site, HELD) == before
     assert not recording(site, FREE).exists()
 
@@ -124,7 +124,7 @@ def test_an_original_whose_grace_ends_while_it_is_held_stays_beside_its_copy(sit
     with at_work(site, **over) as daemon:
         assert site.command("compress", **over).returncode == 0
         removed(daemon, "original.removed")
-        eventually(site.idle, "nothing is open")
+        site.rest()
         assert files(site, HELD) == before
         site.ask("hold", "remove", HELD.transcript_name)
         assert site.command("compress", **over).returncode == 0

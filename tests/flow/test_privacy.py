@@ -110,7 +110,7 @@ def test_what_is_erased_is_in_no_file_row_copy_marker_or_free_page_and_never_com
     for line in daemon.lines:
         assert not [word for word in words(call)[:5] if word in json.dumps(line)]
     with at_work(site) as daemon:
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert crm.records == 2
 
 

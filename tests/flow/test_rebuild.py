@@ -38,7 +38,7 @@ def test_a_rebuilt_ledger_knows_the_same_hours_and_ids_and_sends_nothing_again(s
     with at_work(site):
         eventually(lambda: tuple(site.rows(HOURS)[0]) == hours, "the same hours")
         eventually(lambda: list(map(tuple, site.rows(CALLS))) == calls, "the same calls under the same ids")
-        eventually(site.idle, "nothing is open")
+        site.rest()
         FieldCall(5).drop(site)
         eventually(lambda: crm.records == 4, "what is new is delivered")
     assert len(requests(crm, "call")) == sent + 1
@@ -82,7 +82,7 @@ def test_compressed_copies_are_known_again_and_counted_stored_and_sent_once(
         eventually(lambda: list(map(tuple, site.rows(CALLS))) == calls, "the same calls under the same ids")
         eventually(lambda: [row[0] for row in site.rows(states)] == [wanted] * 2, "the copies")
         eventually(lambda: site.rows(written)[0][0] == 2, "every sidecar is written")
-        eventually(site.idle, "nothing is open")
+        site.rest()
     assert (len(requests(crm, "call")), len(requests(crm, "upload"))) == (2, 2)
     assert told(site) == before
     assert listing(site.folder / "uploads") == stored

@@ -105,7 +105,7 @@ def test_retry_beside_the_daemon_puts_a_stored_call_again_where_it_is_damaged(si
             (call,) = site.rows("SELECT id FROM conversation")
             assert f"store:{call['id']}" in site.ask("retry", f"c{call['id']}")["retried"]
             eventually(lambda: uploads(site) == before, "everything as it was")
-            eventually(site.idle, "nothing is open")
+            site.rest()
     assert site.command("verify", "--deep", "100%").returncode == 0
 
 

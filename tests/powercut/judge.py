@@ -89,7 +89,7 @@ def goes_on(site: Site, told: Told, promised: int, crm: LoopbackCrm) -> list[str
         daemon.wait_for("daemon.started", 60)
         known = "SELECT count(*) AS n FROM call WHERE delivered_us IS NOT NULL"
         eventually(lambda: site.rows(known) and site.rows(known)[0]["n"] >= calls, f"{calls} calls delivered", 60)
-        eventually(site.idle, "nothing is open", 60)
+        site.rest(60)
         code = daemon.stop()
     found = [] if code == 0 else [f"exit {code}"]
     found += [f"{line['event']}: {line.get('reason')}" for line in daemon.lines if line["event"] == "daemon.held"]

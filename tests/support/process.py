@@ -85,12 +85,27 @@ class Site:
                     return []
                 raise
 
+    def open_work(self) -> list[str]:
+        """What is to be decided now, the calls that wait, and effects that are on their way."""
+        return [
+            " ".join(row)
+            for row in self.rows(
+                "SELECT state, kind, key, reason FROM job WHERE state IN ('ready', 'running') "
+                "OR (kind = 'call' AND state = 'waiting') UNION ALL "
+                "SELECT state, type, key, reason FROM effect WHERE state NOT IN ('done', 'superseded')"
+            )
+        ]
+
     def idle(self) -> bool:
-        """True when nothing is to be decided now, no call waits and no effect is on its way."""
-        return not self.rows(
-            "SELECT 1 FROM job WHERE state IN ('ready', 'running') OR (kind = 'call' AND state = 'waiting') UNION ALL "
-            "SELECT 1 FROM effect WHERE state NOT IN ('done', 'superseded')"
-        )
+        """True when nothing of that is left."""
+        return not self.open_work()
+
+    def rest(self, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until it is; where that does not come, what is left is told."""
+        deadline = time.monotonic() + timeout_s
+        while left := self.open_work():
+            assert time.monotonic() < deadline, f"still open: {left}"
+            time.sleep(0.02)
 
 
 class DaemonProcess:
