@@ -149,7 +149,8 @@ class Fact(Protocol):
     """Something learned, able to write itself down. Writing must be repeatable: a replanned job states it again."""
 
     def write(self, tx: Tx) -> None:
-        """Put the fact into its room's tables."""
+        """Put the fact into its room's tables. Raises TakenMeanwhile (or IntegrityError, where a table says so) where
+        it claims what another decision was given since: its own is then taken anew."""
         ...
 
 

@@ -19,6 +19,7 @@
     ├── ContentError             the file below an item
     │   ├── ContentGone          no path holds this content any more
     │   └── ContentMoved         the file changed under our hands: settle it again
+    ├── TakenMeanwhile           nobody: another decision claimed it since this one looked, which is taken anew
     └── Defect                   us: a move that no table allows, a row that was not in the expected state
 
 Errors are raised or returned, never logged and passed over. Messages hold no phone number, name, token or
@@ -167,6 +168,10 @@ class ContentGone(ContentError):
 
 class ContentMoved(ContentError):
     """Size, times or inode moved since the file was hashed."""
+
+
+class TakenMeanwhile(CallspoolError):
+    """What a fact claims for its own belongs to another's decision, which was committed since this one was taken."""
 
 
 class Defect(CallspoolError):

@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 
 from daemon.contract import Clock, Event, Handler, Job, Lane, Outcome, Room
-from daemon.errors import ContentError, Defect, LedgerBusy, LedgerDamaged
+from daemon.errors import ContentError, Defect, LedgerBusy, LedgerDamaged, TakenMeanwhile
 from daemon.ledger import destinations, effects, jobs
 from daemon.ledger.effects import Due
 from daemon.ledger.jobs import Claimed
@@ -293,18 +293,20 @@ class Runner:
                 return
 
     def _decide_alone(self, job: Job) -> tuple[Due, ...]:
-        """Plan on a view, then commit. Two decisions that claim the same unique thing: the later one looks again."""
-        for last in (False, True):
+        """Plan on a view, then commit. Two decisions that claim the same unique thing: the later one looks again, and
+        where it is too late once more it decides within its transaction, where nobody comes between."""
+        named, lanes = self._names.fields(job), self._ledger.lanes
+        for _ in range(2):
             with self._ledger.view() as view:
                 outcome = self._plan(job, view)
-            named = self._names.fields(job)
-            accept = partial(effects.accept, job=job, outcome=outcome, lanes=self._ledger.lanes, named=named)
-            try:
+            accept = partial(effects.accept, job=job, outcome=outcome, lanes=lanes, named=named)
+            with suppress(sqlite3.IntegrityError, TakenMeanwhile):
                 return self._ledger.write("job.accepted", accept)
-            except sqlite3.IntegrityError:
-                if last:
-                    raise
-        raise Defect("unreachable")
+
+        def decide(tx: WriteTx) -> tuple[Due, ...]:
+            return effects.accept(tx, job, self._plan(job, View(tx, tx.now)), lanes, named)
+
+        return self._ledger.write("job.accepted", decide)
 
     def _plan(self, job: Job, view: View) -> Outcome:
         return self._handlers[job.kind].plan(job, view)

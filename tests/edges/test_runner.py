@@ -19,6 +19,7 @@ from daemon.errors import (
     Denied,
     NotSent,
     Refused,
+    TakenMeanwhile,
     Throttled,
     Unacceptable,
     Unanswered,
@@ -171,24 +172,35 @@ def test_a_poison_job_parks_alone(many: Toy) -> None:
     assert "customer" not in str(caught) + str(many.rows("SELECT * FROM job")) + str(many.rows("SELECT * FROM journal"))
 
 
-def test_two_decisions_that_claim_one_unique_thing_are_taken_one_after_the_other(many: Toy) -> None:
-    class Take:
-        def write(self, tx: Tx) -> None:
-            tx.execute("INSERT INTO toy (name, times) VALUES ('only', 1)")
+@pytest.mark.parametrize("says", ["the table", "the fact"])
+def test_decisions_that_claim_one_unique_thing_are_taken_one_after_the_other(many: Toy, says: str) -> None:
+    """Three look at once and claim the first of three names; the two that are late do so again with the second, and
+    whoever is late for the second time has the third."""
 
-    both = threading.Barrier(2, timeout=10)
+    class Take:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def write(self, tx: Tx) -> None:
+            if says == "the table":
+                tx.execute("INSERT INTO toy (name, times) VALUES (?, 1)", (self.name,))
+            elif not tx.execute("INSERT OR IGNORE INTO toy (name, times) VALUES (?, 1)", (self.name,)):
+                raise TakenMeanwhile("toy")
+
+    at_once = {"a": threading.Barrier(3, timeout=10), "b": threading.Barrier(2, timeout=10)}
 
     def take(job: Job, read: Reader) -> Outcome:
-        if read.rows("SELECT 1 FROM toy WHERE name = 'only'"):
-            return Planned(facts=(Noted("late"),))
-        both.wait()
-        return Planned(facts=(Take(),))
+        taken = {row["name"] for row in read.rows("SELECT name FROM toy")}
+        name = next(one for one in "abc" if one not in taken)
+        if name in at_once:
+            at_once[name].wait()
+        return Planned(facts=(Take(name),))
 
-    many.handler.plans = {"1": take, "2": take}
-    many.add("1", "2")
+    many.handler.plans = {"1": take, "2": take, "3": take}
+    many.add("1", "2", "3")
     many.start()
-    many.until_state("done", "1", "2")
-    assert many.noted() == {"only": 1, "late": 1}
+    many.until_state("done", "1", "2", "3")
+    assert many.noted() == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_file_that_moved_under_a_job_is_looked_at_again(one: Toy) -> None:
