@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daemon.contract import Fields, Tx
+from daemon.errors import TakenMeanwhile
 from handlers.records.copies import Place, Placed
 from handlers.records.rows import dumps, micros
 
@@ -31,8 +32,9 @@ class StorageNamed:
 class _Kept(Placed):
     """One object under one key."""
 
-    def _upsert(self, tx: Tx, where: str = "", **more: object) -> None:
-        """The key's row says this from here on, unless it stands already and ``where`` does not hold for it."""
+    def _upsert(self, tx: Tx, where: str = "", **more: object) -> int:
+        """The key's row says this from here on, unless it stands already and ``where`` does not hold for it. Returns
+        how many rows were written."""
         now_us = micros(tx.now)
         columns: dict[str, object] = {
             "place": self.place,
@@ -52,7 +54,7 @@ class _Kept(Placed):
         kept = (*_KEY, *(("intended_us",) if more["state"] == "verified" else ()))
         changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in kept)
         changed += ", round = round + (sha256 != excluded.sha256 OR state = 'removed')"
-        tx.execute(
+        return tx.execute(
             f"INSERT INTO copy ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
             f"ON CONFLICT (place, bucket, key) DO UPDATE SET {changed}{where}",
             tuple(columns.values()),
@@ -61,12 +63,23 @@ class _Kept(Placed):
 
 @dataclass(frozen=True, slots=True)
 class CopyIntended(_Kept):
-    """It is about to be written there. A copy with this content that is verified already stays so."""
+    """It is about to be written there. A copy with this content that is verified already stays so. ``in_place_of`` are
+    the subjects whose other content it may take the place of, and nobody else's; None: whoever's."""
+
+    in_place_of: tuple[int, ...] | None = None
 
     def write(self, tx: Tx) -> None:
-        """Put it down before anything is written."""
-        where = " WHERE state != 'verified' OR sha256 != excluded.sha256"
-        self._upsert(tx, where, state="intended", proof="", bound_for=None, verified_us=None)
+        """Put it down before anything is written. Raises TakenMeanwhile where the key is another's."""
+        mine = "1" if self.in_place_of is None else f"subject_id IN ({', '.join(map(str, self.in_place_of))})"
+        where = (
+            " WHERE (state != 'verified' AND sha256 = excluded.sha256) OR state = 'removed' "
+            f"OR (sha256 != excluded.sha256 AND {mine})"
+        )
+        if self._upsert(tx, where, state="intended", proof="", bound_for=None, verified_us=None):
+            return
+        this = (self.place, self.bucket, self.key, self.sha256)
+        if not tx.execute(f"UPDATE copy SET key = key WHERE {_THIS} AND sha256 = ?", this):
+            raise TakenMeanwhile("another call's object is to lie under this key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class StoreHandler:
         for name, wanteds in bundles:
             missing = [wanted for wanted in wanteds if not is_safe(read, self.places, wanted)]
             if missing:
-                facts += [self._intended(members, wanted) for wanted in missing]
+                facts += [self._intended(members, planner, wanted) for wanted in missing]
                 effects += self._effects(read, members, name, missing, started_at)
         outgrown = {copy.item for copy in planner.superseded([*audio, *papers, sidecar]) if copy.item is not None}
         soon = read.now + FOLLOWED  # not at once: whatever goes wrong, the two never turn in circles
@@ -124,17 +124,13 @@ class StoreHandler:
         }
         return [*begins, Effect.of(PUT, identity, STORAGE, payload)]
 
-    def _intended(self, members: Members, wanted: Wanted) -> CopyIntended:
-        return intended(self.places, self.places.home, members.subject, wanted)
-
-
-def intended(places: Places, place: str, subject: int, wanted: Wanted) -> CopyIntended:
-    """The row that stands in the ledger before anything is written."""
-    where: records.Place = "s3" if place == "s3" else "local"
-    key = wanted.keys[place]
-    return CopyIntended(
-        where, places.buckets[place], key, subject, wanted.role, wanted.item, wanted.sha256, wanted.size
-    )
+    def _intended(self, members: Members, planner: Planner, wanted: Wanted) -> CopyIntended:
+        """The row that stands in the ledger before anything is written: the key is its call's from then on, whose
+        papers may change; a recording never does."""
+        home, of = self.places.home, members.subject
+        key, bucket = wanted.keys[home], self.places.buckets[home]
+        ours = () if wanted.role == "audio" else planner.subjects
+        return CopyIntended(home, bucket, key, of, wanted.role, wanted.item, wanted.sha256, wanted.size, ours)
 
 
 def storing_job(read: Reader, subject: int) -> JobSpec:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -39,6 +40,7 @@ class LocalStore:
     def __init__(self, folder: str, min_free: int) -> None:
         self._folder = folder
         self._min_free = min_free
+        self._turns = _Turns()
 
     @property
     def folder(self) -> str:
@@ -58,7 +60,7 @@ class LocalStore:
     def put(self, key: str, content: Content, described: Described, *, over: bool = False) -> Stored:
         """Write it, and read back what was written."""
         path = self._path(key)
-        with content.open() as source:
+        with self._turns.of(path), content.open() as source:
             if not self._linked(path, source):
                 standing = self._digest(key, described.size)
                 if standing == described.sha256:
@@ -224,6 +226,27 @@ class LocalStore:
             if folder in (self._folder, "/"):
                 return
             folder = os.path.dirname(folder)
+
+
+class _Turns:
+    """Whoever writes a path, one after the other: what is written beside it has one name."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken: set[str] = set()
+
+    @contextmanager
+    def of(self, path: str) -> Iterator[None]:
+        """Wait for the path, and have it alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: path not in self._taken)
+            self._taken.add(path)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken.remove(path)
+                self._changed.notify_all()
 
 
 class _Differs(OSError):

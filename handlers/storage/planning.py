@@ -220,13 +220,20 @@ class Planner:
         return own if len(own) < len(copies) and records.is_shared(self._read, item) else copies
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
-        keys = {}
-        for place, layout in self._places.layouts.items():
-            known = [copy for copy in self._copies(item.id) if self._is_mine(copy, place)]
-            key = layout.audio_key(self._names, item.name, item.sha256)
-            keys[place] = known[0].key if known else self._free(place, key, item.sha256)
+        layouts, buckets = self._places.layouts, self._places.buckets
+        known: dict[str, str] = {}
+        for copy in self._copies(item.id):
+            if copy.role == "audio" and copy.bucket == buckets.get(copy.place):
+                known.setdefault(copy.place, copy.key)
+        free = {
+            place: layout.audio_key(self._names, item.name, item.sha256)
+            for place, layout in layouts.items()
+            if place not in known
+        }
+        keys = {**self._apart(free, item.sha256, item.sha256, ()), **known}
+        for place in layouts:
             stem = (place, beside(keys[place], "").lower())
-            if stem in self._stems and not known:  # a.ogg and a.wav of one call would share a_metadata.json
+            if stem in self._stems and place not in known:  # a.ogg and a.wav of one call would share a_metadata.json
                 keys[place] = apart(keys[place], item.sha256)
             self._stems.add((place, beside(keys[place], "").lower()))
         self._audio_keys[item.id] = keys
@@ -243,9 +250,6 @@ class Planner:
         metadata = {**wanted.metadata, **{name: text for name, text in about.items() if text is not None}}
         return replace(wanted, metadata=metadata, content_type=documents.content_type(item.name), over=False)
 
-    def _is_mine(self, copy: records.Copy, place: str) -> bool:
-        return copy.place == place and copy.role == "audio" and copy.bucket == self._places.buckets[place]
-
     def _metadata(self, kept: documents.KeptRecording) -> Wanted:
         text = documents.metadata(self.name, kept, self._speakers)
         keys = {place: beside(key, "_metadata.json") for place, key in self._audio_keys[kept.item.id].items()}
@@ -260,7 +264,7 @@ class Planner:
 
     def _own(self, role: str, item: Item, keys: Mapping[str, str]) -> Wanted:
         if role != "audio":
-            keys = {place: self._ours(place, key, item.sha256) for place, key in keys.items()}
+            keys = self._ours(keys, item.sha256)
         metadata = self._about(role, item.sha256)
         kind = "application/json"
         over, round_ = self._over(keys, item.sha256), self._round(keys, item.sha256)
@@ -269,7 +273,7 @@ class Planner:
     def _written(self, role: str, text: str, content_type: str, keys: Mapping[str, str]) -> Wanted:
         data = text.encode("utf-8")
         sha256 = hashlib.sha256(data).hexdigest()
-        keys = {place: self._ours(place, key, sha256) for place, key in keys.items()}
+        keys = self._ours(keys, sha256)
         metadata = self._about(role, sha256)
         over, round_ = self._over(keys, sha256), self._round(keys, sha256)
         return self._again(Wanted(role, None, text, sha256, len(data), content_type, keys, metadata, over, round_))
@@ -284,20 +288,23 @@ class Planner:
             "role": role,
         }
 
-    def _free(self, place: str, key: str, sha256: str) -> str:
-        """The key, or another where other content was put under it before."""
-        known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
-        taken = known is not None and known.state != "removed" and known.sha256 != sha256
-        return apart(key, sha256) if taken else key
+    def _ours(self, keys: Mapping[str, str], sha256: str) -> dict[str, str]:
+        """The keys of a document, or others where another call's lies under them."""
+        own = hashlib.sha256(str(self._members.first).encode()).hexdigest()
+        return self._apart(keys, sha256, own, self.subjects)
 
-    def _ours(self, place: str, key: str, sha256: str) -> str:
-        """The key, or another where another call's document lies under it."""
+    def _apart(self, keys: Mapping[str, str], sha256: str, told_by: str, subjects: Sequence[int]) -> dict[str, str]:
+        """The keys, or others (told apart by a hash) where other content lies under them than one of the subjects'. A
+        key that is another's where copies belong is so in every place: there it is claimed before anything is put."""
+        taken = {place for place, key in keys.items() if self._is_taken(place, key, sha256, subjects)}
+        everywhere = self._places.home in taken
+        return {place: apart(key, told_by) if everywhere or place in taken else key for place, key in keys.items()}
+
+    def _is_taken(self, place: str, key: str, sha256: str, subjects: Sequence[int]) -> bool:
         known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
         if known is None or known.state == "removed" or known.sha256 == sha256:
-            return key
-        if known.subject in self.subjects:
-            return key
-        return apart(key, hashlib.sha256(str(self._members.first).encode()).hexdigest())
+            return False
+        return known.subject not in subjects
 
     def _over(self, keys: Mapping[str, str], sha256: str) -> bool:
         """Whether the ledger knows of older content of this call under one of the keys, or one that was lost did."""

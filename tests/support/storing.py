@@ -79,11 +79,11 @@ class Site:
         """A recording of 3 kB that no call claims, known and due to be stored."""
         self.ledger.add_jobs([JobSpec(LONE, str(self.known(number)))])
 
-    def known(self, number: int) -> int:
+    def known(self, number: int, name: str = "") -> int:
         """A recording of 3 kB that no call claims, understood just now; returns its item."""
         data = hashlib.sha256(str(number).encode()).digest() * 100
-        item = self.settle(f"call-{number:04d}.ogg", data)
-        path = self.recordings / f"call-{number:04d}.ogg"
+        path = self.recordings / (name or f"call-{number:04d}.ogg")
+        item = self.settle(path.name, data)
         self.dropped[hashlib.sha256(data).hexdigest()] = path.name
         audio = AudioInfo("ogg", "opus", 48_000, 1, 3.0, 3.0)
         known = Recording(
@@ -103,7 +103,7 @@ class Site:
         settled = Settled(root.id, b"", os.fsencode(name), stat, sha256, "recordings", "recording", name, name)
         self.ledger.files.settle(settled).result()
         with self.ledger.view() as view:
-            return int(view.rows("SELECT id FROM item WHERE sha256 = ?", (sha256,))[0]["id"])
+            return int(view.rows("SELECT id FROM item WHERE sha256 = ? AND name = ?", (sha256, name))[0]["id"])
 
     def take_away(self, name: str) -> None:
         """A recording is gone from its folder, and the ledger knows."""
