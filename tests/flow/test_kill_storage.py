@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +48,7 @@ SETTINGS = {
 }
 
 Kill = str
-"""``trace:name:visit``, ``before:request`` or ``after:request``."""
+"""``trace:name:visit``, or ``before:`` or ``after:`` a request by what it asks and how often that was asked."""
 
 AT_WORK = 2
 
@@ -61,24 +63,34 @@ class Story:
     bucket: str
     hit: bool = False
     failed: str = ""
-    requests: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
     victim: DaemonProcess | None = None
+    _named: dict[int, str] = field(default_factory=dict)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     open_to_all: bool = False
 
     def before(self, request: Request) -> tuple[int, dict[str, str], bytes] | None:
         """What the proxy does with a request before it is passed on."""
-        self.requests += 1
-        if self.kill == f"before:{self.requests}":
+        refused = REFUSED.session_id in request.path and not self.open_to_all
+        name = self._name(request) + (" in vain" if refused else "")
+        with self._counting:
+            self.asked[name] += 1
+            named = self._named[id(request)] = f"{name}:{self.asked[name]}"
+        if self.kill == f"before:{named}":
             self._strike()
-        if REFUSED.session_id in request.path and not self.open_to_all:
-            return 500, {}, b""
-        return None
+        return (500, {}, b"") if refused else None
 
-    def after(self, _request: Request, _headers: dict[str, str]) -> None:
+    def after(self, request: Request, _headers: dict[str, str]) -> None:
         """What it does before the answer goes back."""
-        if self.kill == f"after:{self.requests}":
+        if self.kill == f"after:{self._named[id(request)]}":
             self._strike()
+
+    def _name(self, request: Request) -> str:
+        """What it asks, without what is another in each story: the bucket, hashes, and the id of an upload."""
+        path, _, query = re.sub("[0-9a-f]{16}", "#", request.path.replace(f"/{self.bucket}", "", 1)).partition("?")
+        kept = sorted(re.sub(r"^((?:uploadId|.*marker.*)=).*", r"\1", one, flags=re.I) for one in query.split("&"))
+        return f"{request.method} {path}?{'&'.join(kept)}"
 
     def _strike(self) -> None:
         if self.victim is not None and not self.hit:
@@ -204,7 +216,9 @@ def matrix(chosen: Sequence[Kill] | None) -> list[Story]:
                 name: reference.points[name] if name.endswith((".performing", ".performed")) else 1 for name in names
             }
             chosen = [f"trace:{name}:{n}" for name in names for n in range(1, visits[name] + 1)]
-            chosen += [f"{when}:{n}" for n in range(1, reference.requests + 1) for when in ("before", "after")]
+            for name, often in reference.asked.items():
+                told = 1 if name.endswith(" in vain") else often  # how often it is asked in vain depends on the moment
+                chosen += [f"{when}:{name}:{n}" for n in range(1, told + 1) for when in ("before", "after")]
         with ThreadPoolExecutor(AT_WORK) as pool:
             return list(pool.map(lambda one: play(url, one[1], one[0] + 1), enumerate(chosen)))
 
