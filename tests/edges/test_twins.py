@@ -18,18 +18,24 @@ from handlers.storage.handler import LONE
 from handlers.storage.local import LocalStore
 from handlers.storage.store import Content, Described, Stored
 from tests.edges.test_stores import described
-from tests.support.process import eventually
-from tests.support.storing import Site
+from tests.support.s3 import BUCKET, awkward, client, moto
+from tests.support.storing import BOUND, Site
 
-NOBODY = "http://127.0.0.1:9"
+
+def papers(site: Site, place: str) -> list[tuple[int, str]]:
+    """The verified sidecars: whose they are, and under which key."""
+    found = site.rows(
+        f"SELECT subject_id, key FROM copy WHERE role = 'sidecar' AND state = 'verified' AND place = '{place}'"
+    )
+    return sorted((row["subject_id"], row["key"]) for row in found)
 
 
 @pytest.mark.parametrize("backend", ["local", "s3"])
 def test_twins_that_are_stored_at_once_keep_each_its_own_papers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """With S3 that is away both lie in the local store, for now."""
-    site, both = Site(tmp_path, NOBODY, backend=backend), threading.Barrier(2, timeout=10)
+    """With S3 that is away both lie in the local store, until it is back."""
+    both = threading.Barrier(2, timeout=10)
     decide, decided = handler.StoreHandler.plan, []
 
     def plan(self: Any, job: Job, read: Reader) -> Outcome:
@@ -40,18 +46,26 @@ def test_twins_that_are_stored_at_once_keep_each_its_own_papers(
         return outcome
 
     monkeypatch.setattr(handler.StoreHandler, "plan", plan)
-    with site.at_work():
-        twins = [site.known(1, "a.ogg"), site.known(1, "b.ogg")]
-        site.ledger.add_jobs([JobSpec(LONE, str(item)) for item in twins])
-        site.pass_until(lambda: site.safe() == 2, "both are stored")
-        eventually(lambda: len(site.rows("SELECT 1 FROM copy WHERE role = 'sidecar' AND state = 'verified'")) == 2, "")
-        papers = site.rows("SELECT key, subject_id FROM copy WHERE role = 'sidecar' AND place = 'local'")
-        assert sorted(row["subject_id"] for row in papers) == twins
-        for row in papers:
-            told = json.loads((tmp_path / "uploads" / row["key"]).read_text())
-            assert told["call_id"] == f"r{row['subject_id']}"
-        site.every_copy_lies_there()
-    assert len(decided) >= 3  # whoever came later looked again
+    with moto() as url, awkward(url) as proxy:
+        proxy.answer = lambda _request: (500, {}, b"")
+        site = Site(tmp_path, proxy.url, backend=backend)
+        with site.at_work():
+            twins = [site.known(1, "a.ogg"), site.known(1, "b.ogg")]
+            site.ledger.add_jobs([JobSpec(LONE, str(item)) for item in twins])
+            site.pass_until(lambda: len(papers(site, "local")) == 2, "both are stored")
+            assert len(decided) >= 3  # whoever came later looked again
+            for item, key in papers(site, "local"):
+                assert json.loads((tmp_path / "uploads" / key).read_text())["call_id"] == f"r{item}"
+            site.every_copy_lies_there()
+            if backend == "s3":
+                proxy.answer = lambda _request: None
+                site.pass_until(lambda: not site.rows(BOUND), "all moved")
+                for item, key in papers(site, "s3"):
+                    body = client(url).get_object(Bucket=BUCKET, Key=key)["Body"].read()
+                    assert json.loads(body)["call_id"] == f"r{item}"
+            assert [item for item, _ in papers(site, backend)] == twins
+            site.every_copy_lies_there()
+            assert site.safe() == 2
     assert [event.name for event in site.events if event.name == "defect.caught"] == []
 
 
