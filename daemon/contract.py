@@ -150,7 +150,7 @@ class Fact(Protocol):
 
     def write(self, tx: Tx) -> None:
         """Put the fact into its room's tables. Raises TakenMeanwhile (or IntegrityError, where a table says so) where
-        it claims what another decision was given since: its own is then taken anew."""
+        it claims what another decision was given since: one that was taken on a view is then taken anew."""
         ...
 
 

@@ -38,6 +38,9 @@ IDLE_S = 30.0
 BUSY_S = 1.0
 """Pause of a worker that could not read the ledger because another program held it."""
 
+LATE = 8
+"""How often a decision may come too late: each time another one was before it, and few want the same."""
+
 INLINE_BATCH = 64
 INLINE_S = 0.02
 """Jobs of an inline lane decided in one transaction, and how long it goes on taking more: whoever else has something to
@@ -293,20 +296,19 @@ class Runner:
                 return
 
     def _decide_alone(self, job: Job) -> tuple[Due, ...]:
-        """Plan on a view, then commit. Two decisions that claim the same unique thing: the later one looks again, and
-        where it is too late once more it decides within its transaction, where nobody comes between."""
-        named, lanes = self._names.fields(job), self._ledger.lanes
-        for _ in range(2):
+        """Plan on a view, then commit. Of decisions that claim the same unique thing the later ones look again, until
+        nobody is before them."""
+        named = self._names.fields(job)
+        for late in range(LATE + 1):
             with self._ledger.view() as view:
                 outcome = self._plan(job, view)
-            accept = partial(effects.accept, job=job, outcome=outcome, lanes=lanes, named=named)
-            with suppress(sqlite3.IntegrityError, TakenMeanwhile):
+            accept = partial(effects.accept, job=job, outcome=outcome, lanes=self._ledger.lanes, named=named)
+            try:
                 return self._ledger.write("job.accepted", accept)
-
-        def decide(tx: WriteTx) -> tuple[Due, ...]:
-            return effects.accept(tx, job, self._plan(job, View(tx, tx.now)), lanes, named)
-
-        return self._ledger.write("job.accepted", decide)
+            except (sqlite3.IntegrityError, TakenMeanwhile):
+                if late == LATE:
+                    raise
+        raise Defect("unreachable")
 
     def _plan(self, job: Job, view: View) -> Outcome:
         return self._handlers[job.kind].plan(job, view)

@@ -27,6 +27,9 @@ TEMPORARY = ".callspool-"
 NOT_HERE = "it is not in the local store"
 """Why a copy that was to move cannot."""
 
+MOST_VANISHED = 5
+"""How often a folder may be let go of as empty just when something is to be put into it."""
+
 _FICLONE = 0x40049409
 _NO_CLONE = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM})
 
@@ -69,7 +72,6 @@ class LocalStore:
                     raise KeyConflict("another file lies in the local store under that name")
             self._reserve(described.size)
             try:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
                 beside = self._beside(path)
                 try:
                     self._write(beside, source, described)
@@ -99,14 +101,15 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Unlink it, and the folders that are empty then."""
         path = self._path(key)
-        try:
-            os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise _refused("deleted", error) from error
         parent = os.path.dirname(path)
-        sync_folder(parent)
+        with self._turns.of(path):
+            try:
+                os.unlink(path)
+                sync_folder(parent)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as error:
+                raise _refused("deleted", error) from error
         self._drop_empty(parent)
 
     def _drop_empty(self, parent: str) -> None:
@@ -136,13 +139,15 @@ class LocalStore:
 
     def drop_part(self, key: str) -> bool:
         """Let go of what a write of this key left beside it when it was killed; whether there was something."""
-        beside = self._beside(self._path(key))
-        try:
-            os.unlink(beside)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise _refused("deleted", error) from error
+        path = self._path(key)
+        beside = self._beside(path)
+        with self._turns.of(path):
+            try:
+                os.unlink(beside)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError as error:
+                raise _refused("deleted", error) from error
         self._drop_empty(os.path.dirname(beside))
         return True
 
@@ -204,8 +209,7 @@ class LocalStore:
 
     def _write(self, beside: str, source: BinaryIO, described: Described) -> None:
         """Fill it, fsync it, and read it back. Raises ContentMoved where the source is no longer what was hashed."""
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        with os.fdopen(fd, "r+b") as file:
+        with os.fdopen(_begun(beside), "r+b") as file:
             if not _cloned(file, source):
                 left = described.size
                 while left:
@@ -229,7 +233,7 @@ class LocalStore:
 
 
 class _Turns:
-    """Whoever writes a path, one after the other: what is written beside it has one name."""
+    """Whoever writes a path or lets go of it, one after the other: what is written beside it has one name."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -267,6 +271,21 @@ class _Part:
         data = self._file.read(self._left if size < 0 else min(size, self._left))
         self._left -= len(data)
         return data
+
+
+def _begun(beside: str) -> int:
+    """A new file, open, in folders that are made where they are not there: again, where somebody lets go of them as
+    empty in between."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    vanished = 0
+    while True:
+        try:
+            os.makedirs(os.path.dirname(beside), exist_ok=True)
+            return os.open(beside, flags, 0o666)
+        except FileNotFoundError:
+            vanished += 1
+            if vanished == MOST_VANISHED:
+                raise
 
 
 def _cloned(file: BinaryIO, source: BinaryIO) -> bool:

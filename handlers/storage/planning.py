@@ -221,19 +221,17 @@ class Planner:
 
     def _audio(self, recording: Recording, item: Item) -> Wanted:
         layouts, buckets = self._places.layouts, self._places.buckets
-        known: dict[str, str] = {}
+        known: dict[str, records.Copy] = {}
         for copy in self._copies(item.id):
             if copy.role == "audio" and copy.bucket == buckets.get(copy.place):
-                known.setdefault(copy.place, copy.key)
-        free = {
-            place: layout.audio_key(self._names, item.name, item.sha256)
-            for place, layout in layouts.items()
-            if place not in known
-        }
-        keys = {**self._apart(free, item.sha256, item.sha256, ()), **known}
+                known.setdefault(copy.place, copy)
+        named = {place: layout.audio_key(self._names, item.name, item.sha256) for place, layout in layouts.items()}
+        keys = self._apart(named, item.sha256, item.sha256, ())
+        keys |= {place: copy.key for place, copy in known.items()}
         for place in layouts:
             stem = (place, beside(keys[place], "").lower())
-            if stem in self._stems and place not in known:  # a.ogg and a.wav of one call would share a_metadata.json
+            stands = place in known and known[place].state != "removed"
+            if stem in self._stems and not stands:  # a.ogg and a.wav of one call would share a_metadata.json
                 keys[place] = apart(keys[place], item.sha256)
             self._stems.add((place, beside(keys[place], "").lower()))
         self._audio_keys[item.id] = keys

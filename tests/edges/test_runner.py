@@ -175,7 +175,7 @@ def test_a_poison_job_parks_alone(many: Toy) -> None:
 @pytest.mark.parametrize("says", ["the table", "the fact"])
 def test_decisions_that_claim_one_unique_thing_are_taken_one_after_the_other(many: Toy, says: str) -> None:
     """Three look at once and claim the first of three names; the two that are late do so again with the second, and
-    whoever is late for the second time has the third."""
+    whoever is late twice has the third."""
 
     class Take:
         def __init__(self, name: str) -> None:

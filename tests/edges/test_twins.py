@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,10 +13,15 @@ from typing import Any, BinaryIO
 import pytest
 
 from daemon.contract import Job, JobSpec, Outcome, Reader
+from daemon.errors import TakenMeanwhile
+from handlers.records import CopyIntended
 from handlers.storage import handler
 from handlers.storage.content import OfText
 from handlers.storage.handler import LONE
+from handlers.storage.layout import Layout
 from handlers.storage.local import LocalStore
+from handlers.storage.members import members_of_recording
+from handlers.storage.planning import Places, Planner, Wanted
 from handlers.storage.store import Content, Described, Stored
 from tests.edges.test_stores import described
 from tests.support.s3 import BUCKET, awkward, client, moto
@@ -67,6 +73,56 @@ def test_twins_that_are_stored_at_once_keep_each_its_own_papers(
             site.every_copy_lies_there()
             assert site.safe() == 2
     assert [event.name for event in site.events if event.name == "defect.caught"] == []
+
+
+def test_a_recording_that_is_told_apart_keeps_its_keys_however_often_it_is_planned(tmp_path: Path) -> None:
+    """Other content of its name lies in S3: it is told apart there, and in the local store before anything lies there
+    too, so that a second decision wants what the first one wanted."""
+    site = Site(tmp_path, "http://127.0.0.1:9")
+    layout = Layout("", "{conversation}/{name}", "{conversation}")
+    places = Places("s3", {"local": "", "s3": BUCKET}, {"local": layout, "s3": layout})
+
+    def planned(item: int) -> Wanted:
+        with site.ledger.view() as view:
+            [audio] = Planner(places, members_of_recording(view, item), view).audio()
+            return audio
+
+    def claim(item: int, subject: int, sha256: str, keys: Mapping[str, str]) -> None:
+        site.ledger.write(
+            "claimed", CopyIntended("s3", BUCKET, keys["s3"], subject, "audio", item, sha256, 3200, ()).write
+        )
+
+    with site.at_work():
+        site.runner.stop(10)
+        item, other = site.known(1), site.known(2)
+        plain = planned(item).keys
+        assert len(set(plain.values())) == 1
+        claim(other, other, "0" * 64, plain)
+        first = planned(item)
+        assert set(first.keys.values()).isdisjoint(plain.values())
+        claim(item, item, first.sha256, first.keys)
+        assert planned(item).keys == first.keys
+        with pytest.raises(TakenMeanwhile):
+            claim(item, item, first.sha256, plain)
+
+
+def test_what_is_let_go_never_takes_the_folder_from_what_is_put(tmp_path: Path) -> None:
+    store, done = LocalStore(str(tmp_path / "store"), 0), threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            store.put("call/other.json", OfText("two"), described("two"))
+            store.delete("call/other.json")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for number in range(300):
+            store.put(f"call/{number % 2}.json", OfText("one"), described("one"))
+            store.delete(f"call/{number % 2}.json")
+    finally:
+        done.set()
+        thread.join(10)
 
 
 def test_one_key_is_written_by_one_at_a_time(tmp_path: Path) -> None:
