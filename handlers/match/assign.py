@@ -215,7 +215,8 @@ def telling(weights: Mapping[tuple[P, int], float]) -> dict[tuple[P, int], float
         for pair, weight in weights.items()
         if weight >= FAINT * min(ours_best.get(pair[0], 1.0), theirs_best.get(pair[1], 1.0))
     ]
-    kept.sort(key=_by_call)
+    if len(kept) > 1:
+        kept.sort(key=_by_call)
     return {pair: weights[pair] for pair in kept}
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from handlers.match.offsets import Offsets, Table
@@ -99,11 +99,11 @@ class Evidence:
     What it is made of is told when somebody asks: of a crowd's pairs hardly one in a hundred is ever asked for.
     """
 
-    __slots__ = ("_said", "log_share")
+    __slots__ = ("_made_of", "_said", "log_share")
 
-    def __init__(self, log_share: float, tell: Said | Callable[[], Said]) -> None:
+    def __init__(self, log_share: float, tell: Said | Callable[..., Said], *made_of: Any) -> None:
         self.log_share = log_share
-        self._said = tell
+        self._said, self._made_of = tell, made_of
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Evidence) and (self.log_share, self.said) == (other.log_share, other.said)
@@ -114,7 +114,7 @@ class Evidence:
     def said(self) -> Said:
         """Terms, lesson and fit."""
         if not isinstance(self._said, Said):
-            self._said = self._said()
+            self._said, self._made_of = self._said(*self._made_of), ()
         return self._said
 
     @property
@@ -161,7 +161,18 @@ class Experience:
 
     def length_density(self, length_ms: int) -> float:
         """How probable a call of this length is, per second: log-normal, and a tenth for any length up to two hours."""
-        return _length_density(length_ms, self.length_mean, self.length_spread)
+        found = self._length_densities.get(length_ms)
+        if found is None:
+            if len(self._length_densities) >= MOST_LENGTHS:
+                self._length_densities.clear()
+            found = _length_density(length_ms, self.length_mean, self.length_spread)
+            self._length_densities[length_ms] = found
+        return found
+
+    @cached_property
+    def _length_densities(self) -> dict[int, float]:
+        """Kept for a while, since a recording is held against everybody near it."""
+        return {}
 
     def log_odds(self, *, told_waits: bool, group_waits: bool) -> float:
         """That both files of a call are here, over that either partner is missing, as a logarithm.
@@ -180,9 +191,11 @@ class Experience:
         return self.log_odds(told_waits=False, group_waits=False)
 
 
-@lru_cache(maxsize=4096)
+MOST_LENGTHS = 4096
+"""Lengths of which the density is kept."""
+
+
 def _length_density(length_ms: int, mean: float, spread: float) -> float:
-    """Kept for a while, since a recording is held against everybody near it."""
     s = max(1.0, length_ms / 1000)
     z = (math.log(s) - mean) / spread
     usual = math.exp(-0.5 * z * z) / (s * spread * 2.5066282746310002)
@@ -221,7 +234,7 @@ def weigh_recording(
         return _weighed(group, told, experience, rate, offset_ms, refused=refused)
     if share is None:
         share = times_share(group, told, experience, offset_ms)
-    return Evidence(share - math.log(rate), partial(_told_of, group, told, experience, rate, offset_ms))
+    return Evidence(share - math.log(rate), _told_of, group, told, experience, rate, offset_ms)
 
 
 def _told_of(group: Group, told: Told, experience: Experience, rate: float, offset_ms: int) -> Said:
@@ -323,7 +336,7 @@ def listened(evidence: Evidence, group: Group, found: Fit | None, experience: Ex
     """The same with what listening says."""
     if found is None:
         return evidence
-    return Evidence(evidence.log_share + found.log_share, lambda: _heard(evidence, group, found, experience))
+    return Evidence(evidence.log_share + found.log_share, _heard, evidence, group, found, experience)
 
 
 def _heard(evidence: Evidence, group: Group, found: Fit, experience: Experience) -> Said:

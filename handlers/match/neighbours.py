@@ -78,15 +78,16 @@ def walk(start: Node, source: Source[P], most_calls: int = MOST_CALLS, *, faint_
         node = queue.popleft()
         calls += node[0] == "call"
         expanded.add(node)
-        for other, followed in _edges(node, source, found):
-            if not followed and not faint_too:
+        edges, least = _edges(node, source, found)
+        for other, log_weight in edges:
+            if log_weight < least and not faint_too:
                 faint.add(other)
             elif other not in met:
                 met.add(other)
                 queue.append(other)
     found.outside = _keys(met - expanded) if queue else frozenset()
     found.faint = _keys(faint - met)
-    found.judged = frozenset(cast("int", key) for kind, key in expanded if kind == "call")
+    found.judged = _keys(node for node in expanded if node[0] == "call")
     if queue:
         found.judged &= _nearest(start, found)
     return found
@@ -104,19 +105,16 @@ def _nearest(start: Node, found: Walked[P]) -> frozenset[int]:
     return frozenset(sorted(shares, key=lambda number: (-shares[number], number))[:JUDGED])
 
 
-def _edges(node: Node, source: Source[P], found: Walked[P]) -> list[tuple[Node, bool]]:
-    """Where a node's edges lead, and whether they are to be followed; every pair that is looked at is kept."""
+def _edges(node: Node, source: Source[P], found: Walked[P]) -> tuple[list[tuple[Node, float]], float]:
+    """Where a node's edges lead with their weights, and the least of those that are to be followed; every pair that is
+    looked at is kept. Weights are logarithms."""
     kind, key = node
+    theirs: Sequence[Any] = source.partners(cast("int", key)) if kind == "call" else source.calls(cast("P", key))
     known, weigh, log_odds = found.pairs, source.weigh, source.log_odds
-    edges: list[tuple[tuple[P, int], float]] = []
+    edges: list[tuple[Node, float]] = []
     most = IMPOSSIBLE
-    if kind == "call":
-        number = cast("int", key)
-        pairs = [(ours, number) for ours in source.partners(number)]
-    else:
-        mine = cast("P", key)
-        pairs = [(mine, number) for number in source.calls(mine)]
-    for pair in pairs:
+    for other in theirs:
+        pair: Any = (other, key) if kind == "call" else (key, other)
         evidence = known.get(pair)
         if evidence is None:
             evidence = known[pair] = weigh(*pair)
@@ -125,10 +123,7 @@ def _edges(node: Node, source: Source[P], found: Walked[P]) -> list[tuple[Node, 
             continue
         log_weight = log_share + log_odds(pair[1])
         if log_weight > LEAST_LOG_WEIGHT:
-            edges.append((pair, log_weight))
+            edges.append((("partner" if kind == "call" else "call", other), log_weight))
             if log_weight > most:
                 most = log_weight
-    least = most + LOG_FAINT
-    if kind == "call":
-        return [(("partner", pair[0]), log_weight >= least) for pair, log_weight in edges]
-    return [(("call", pair[1]), log_weight >= least) for pair, log_weight in edges]
+    return edges, most + LOG_FAINT
