@@ -101,16 +101,22 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Unlink it, and the folders that are empty then."""
         path = self._path(key)
-        parent = os.path.dirname(path)
+        self._let_go(path, path)
+
+    def _let_go(self, path: str, name: str) -> bool:
+        """Unlink what a path holds or what is written beside it, and the folders that are empty then; whether there was
+        something."""
+        parent = os.path.dirname(name)
         with self._turns.of(path):
             try:
-                os.unlink(path)
+                os.unlink(name)
                 sync_folder(parent)
             except (FileNotFoundError, NotADirectoryError):
-                return
+                return False
             except OSError as error:
                 raise _refused("deleted", error) from error
         self._drop_empty(parent)
+        return True
 
     def _drop_empty(self, parent: str) -> None:
         """Remove the folder and those above it, as far as they are empty."""
@@ -140,16 +146,7 @@ class LocalStore:
     def drop_part(self, key: str) -> bool:
         """Let go of what a write of this key left beside it when it was killed; whether there was something."""
         path = self._path(key)
-        beside = self._beside(path)
-        with self._turns.of(path):
-            try:
-                os.unlink(beside)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            except OSError as error:
-                raise _refused("deleted", error) from error
-        self._drop_empty(os.path.dirname(beside))
-        return True
+        return self._let_go(path, self._beside(path))
 
     def begun(self, prefix: str) -> Iterator[tuple[str, str]]:
         """There are no uploads in parts here."""

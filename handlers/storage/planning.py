@@ -70,6 +70,10 @@ class Places:
     layouts: Mapping[str, Layout]
     follow: bool = False
 
+    def known(self, read: Reader, place: str, key: str) -> records.Copy | None:
+        """What the ledger knows of a key in one of them."""
+        return records.copy_at(read, "s3" if place == "s3" else "local", self.buckets[place], key)
+
 
 class Planner:
     """Puts together what one call is to have. ``subjects`` are the ids under which its things lie or lay in storage."""
@@ -299,7 +303,7 @@ class Planner:
         return {place: apart(key, told_by) if everywhere or place in taken else key for place, key in keys.items()}
 
     def _is_taken(self, place: str, key: str, sha256: str, subjects: Sequence[int]) -> bool:
-        known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+        known = self._places.known(self._read, place, key)
         if known is None or known.state == "removed" or known.sha256 == sha256:
             return False
         return known.subject not in subjects
@@ -309,7 +313,7 @@ class Planner:
         if records.known_call(self._read, self._read.item(self._members.subject).sha256) is not None:
             return True
         for place, key in keys.items():
-            known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+            known = self._places.known(self._read, place, key)
             if known is not None and (known.sha256 != sha256 or known.round):
                 return True
         return False
@@ -317,28 +321,24 @@ class Planner:
     def _round(self, keys: Mapping[str, str], sha256: str) -> int:
         """Which round of content it is under its key where copies belong; the first is 0."""
         home = self._places.home
-        known = records.copy_at(self._read, home, self._places.buckets[home], keys[home])
+        known = self._places.known(self._read, home, keys[home])
         return 0 if known is None else known.round + (known.sha256 != sha256 or known.state == "removed")
 
     def _again(self, wanted: Wanted) -> Wanted:
         """With when the object was found to be lost where it belongs, and gone from elsewhere before it could move."""
         when: dict[str, str] = {}
         for place, key in wanted.keys.items():
-            known = records.copy_at(self._read, self._place(place), self._places.buckets[place], key)
+            known = self._places.known(self._read, place, key)
             name, state = ("lost_at", "intended") if place == self._places.home else ("gone_at", "removed")
             if known is not None and known.state == state and known.lost_at is not None:
                 when[name] = documents.stamp(known.lost_at)
         return replace(wanted, lost_at=when.get("lost_at"), gone_at=when.get("gone_at"))
 
-    @staticmethod
-    def _place(place: str) -> records.Place:
-        return "s3" if place == "s3" else "local"
-
 
 def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
     """Whether a verified copy of this very object is where it belongs, or on its way there."""
     for place, key in wanted.keys.items():
-        found = records.copy_at(read, "s3" if place == "s3" else "local", places.buckets[place], key)
+        found = places.known(read, place, key)
         there = found is not None and found.state == "verified" and found.sha256 == wanted.sha256
         if found is not None and there and (place == places.home or found.bound_for is not None):
             return True
@@ -347,8 +347,7 @@ def is_safe(read: Reader, places: Places, wanted: Wanted) -> bool:
 
 def lies_at_home(read: Reader, places: Places, wanted: Wanted) -> bool:
     """Whether a verified copy of this very object is where it belongs, and not only on its way there."""
-    home = places.home
-    found = records.copy_at(read, home, places.buckets[home], wanted.keys[home])
+    found = places.known(read, places.home, wanted.keys[places.home])
     return found is not None and found.state == "verified" and found.sha256 == wanted.sha256
 
 

@@ -44,8 +44,7 @@ def redo(places: Places, kind: str) -> Callable[[Reader, str], Acted]:
         job = storing_job(read, int(key))
         if job.kind != kind or (kind == STORE and job.key != key):
             return Acted(None)
-        home, bucket = places.home, places.buckets[places.home]
-        held = [records.copy_at(read, home, bucket, one) for one in sorted(_keys(read, places, job))]
+        held = [places.known(read, places.home, one) for one in sorted(_keys(read, places, job))]
         verified = [copy for copy in held if copy is not None and copy.state == "verified" and has_source(read, copy)]
         facts, then = _again(read, places, verified, TOLD)
         return Acted(None, tuple(facts), (*then, job))
