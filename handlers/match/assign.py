@@ -215,8 +215,7 @@ def telling(weights: Mapping[tuple[P, int], float]) -> dict[tuple[P, int], float
         for pair, weight in weights.items()
         if weight >= FAINT * min(ours_best.get(pair[0], 1.0), theirs_best.get(pair[1], 1.0))
     ]
-    if len(kept) > 1:
-        kept.sort(key=_by_call)
+    kept.sort(key=_by_call)
     return {pair: weights[pair] for pair in kept}
 
 

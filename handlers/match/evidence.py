@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 from handlers.match.offsets import Offsets, Table
@@ -159,20 +159,11 @@ class Experience:
     no_recording: float = 0.04
     no_conversation: float = 0.04
 
-    def length_density(self, length_ms: int) -> float:
-        """How probable a call of this length is, per second: log-normal, and a tenth for any length up to two hours."""
-        found = self._length_densities.get(length_ms)
-        if found is None:
-            if len(self._length_densities) >= MOST_LENGTHS:
-                self._length_densities.clear()
-            found = _length_density(length_ms, self.length_mean, self.length_spread)
-            self._length_densities[length_ms] = found
-        return found
-
     @cached_property
-    def _length_densities(self) -> dict[int, float]:
-        """Kept for a while, since a recording is held against everybody near it."""
-        return {}
+    def length_density(self) -> Callable[[int], float]:
+        """How probable a call of so many milliseconds is, per second: log-normal, and a tenth for any length up to two
+        hours. Kept for a while, since a recording is held against everybody near it."""
+        return lru_cache(maxsize=4096)(partial(_length_density, self.length_mean, self.length_spread))
 
     def log_odds(self, *, told_waits: bool, group_waits: bool) -> float:
         """That both files of a call are here, over that either partner is missing, as a logarithm.
@@ -191,11 +182,7 @@ class Experience:
         return self.log_odds(told_waits=False, group_waits=False)
 
 
-MOST_LENGTHS = 4096
-"""Lengths of which the density is kept."""
-
-
-def _length_density(length_ms: int, mean: float, spread: float) -> float:
+def _length_density(mean: float, spread: float, length_ms: int) -> float:
     s = max(1.0, length_ms / 1000)
     z = (math.log(s) - mean) / spread
     usual = math.exp(-0.5 * z * z) / (s * spread * 2.5066282746310002)

@@ -84,8 +84,7 @@ class Plain(Source[str]):
         found = self._weighed.get((ours, number))
         if found is None:
             group, told = self.groups[ours], self.tolds[number]
-            rate = self._rates.get(number) or self.rate(number)
-            found = weigh_recording(group, told, self.experience, rate=rate, offset_ms=self._offset_ms)
+            found = weigh_recording(group, told, self.experience, rate=self.rate(number), offset_ms=self._offset_ms)
             if self._listen and found.log_share + self.log_odds(number) > LEAST_LOG_WEIGHT:
                 heard = heard_fit(group, told, self.experience, offset_ms=self._offset_ms)
                 found = listened(found, group, heard, self.experience)
