@@ -102,10 +102,7 @@ class Site:
 
     def rest(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until it is; where that does not come, what is left is told."""
-        deadline = time.monotonic() + timeout_s
-        while left := self.open_work():
-            assert time.monotonic() < deadline, f"still open: {left}"
-            time.sleep(0.02)
+        eventually(self.idle, lambda: f"rest; open is {self.open_work()}", timeout_s)
 
 
 class DaemonProcess:
@@ -215,13 +212,14 @@ class DaemonProcess:
             self._changed.notify_all()
 
 
-def eventually(check: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Whatever ``check`` returns, as soon as it is true: for what has no signal of its own, such as the CRM's books."""
+def eventually(check: Callable[[], Any], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> Any:
+    """Whatever ``check`` returns, as soon as it is true: for what has no signal of its own, such as the CRM's books.
+    ``what`` did not come about is told where it does not, or found out then."""
     deadline = time.monotonic() + timeout_s
     while True:
         result = check()
         if result:
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"never: {what}")
+            raise AssertionError(f"never: {what if isinstance(what, str) else what()}")
         time.sleep(0.02)
